@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The otel_ebpf Authors */
+/* Structs that BPF C and C++ share.  BPF: include vmlinux.h, vmlinux_min.h or linux/types.h first. */
+#ifndef OTEL_EBPF_TYPES_H
+#define OTEL_EBPF_TYPES_H
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#ifdef __cplusplus
+#define OE_STATIC_ASSERT static_assert
+#else
+#define OE_STATIC_ASSERT _Static_assert
+#endif
+
+/* Raised whenever a layout in this file or the shape of a map changes; two bundles of one Manager must agree. */
+#define OE_ABI_VERSION 1
+
+/* ---- trace context (W3C Trace Context) -------------------------------------------------------------------- */
+
+/* Ids are bytes in W3C order, never viewed as integers. */
+struct oe_trace_ctx {
+	__u8 trace_id[16];
+	__u8 span_id[8];
+	__u8 flags; /* W3C trace-flags; bit 0 sampled */
+	__u8 pad[7];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_trace_ctx) == 32, "trace context with flags is 32 bytes");
+
+/* Value of the pinned map traces_ctx_v1 (OTEP 4855): exactly these bytes, never grown. */
+struct oe_traces_ctx_v1 {
+	__u8 trace_id[16];
+	__u8 span_id[8];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_traces_ctx_v1) == 24, "traces_ctx_v1 value is 24 bytes");
+
+/* ---- attach cookie: executable row << 32 | site descriptor -------------------------------------------------- */
+
+enum oe_site_kind {
+	OE_SITE_ENTRY = 0,
+	OE_SITE_NEXT_CALL = 1,  /* entry of the function always called next: the end of an operation */
+	OE_SITE_AFTER_CALL = 2, /* in the caller, after the call returned */
+	OE_SITE_RETURN = 3,     /* in the function, on an exit path */
+};
+
+/* A conditional jump of the Go stack check is hit again after the stack grew: the saved flags tell. */
+enum oe_flags_filter {
+	OE_FILTER_NONE = 0,
+	OE_FILTER_STACK_CHECK = 1, /* amd64: skip when CF or ZF is set; arm64: skip unless C && !Z */
+};
+
+enum oe_cost_class {
+	OE_COST_EMULATED = 0,
+	OE_COST_STEPPED = 1,
+};
+
+enum oe_arg_convention {
+	OE_ARGS_GO_REGISTERS = 0, /* ABIInternal, live at this site */
+	OE_ARGS_GO_RESULTS = 1,   /* result registers of the call before the site */
+	OE_ARGS_NONE = 2,
+};
+
+/* Site descriptor: bits 0-3 kind, 4-7 flags filter, 8-11 cost class, 12-15 argument convention, 16-31 zero. */
+#define OE_SITE_DESCRIPTOR(kind, filter, cost, args) \
+	((__u32)(kind) | (__u32)(filter) << 4 | (__u32)(cost) << 8 | (__u32)(args) << 12)
+#define OE_DESCRIPTOR_KIND(d) ((d) & 0xf)
+#define OE_DESCRIPTOR_FILTER(d) (((d) >> 4) & 0xf)
+#define OE_DESCRIPTOR_COST(d) (((d) >> 8) & 0xf)
+#define OE_DESCRIPTOR_ARGS(d) (((d) >> 12) & 0xf)
+#define OE_COOKIE(row, descriptor) ((__u64)(row) << 32 | (__u32)(descriptor))
+
+/* ---- tables filled by the Manager --------------------------------------------------------------------------- */
+
+#define OE_NO_SLOT 0xffff  /* a fact slot in .rodata that no Probe asked for */
+#define OE_UNKNOWN 0xffff  /* sentinel in value[]: this executable lacks the fact */
+#define OE_EXE_ADDRS 16
+#define OE_EXE_VALUES 128
+
+/* Row of oe_exes: the facts of one executable, by index. */
+struct oe_exe {
+	__u64 addr[OE_EXE_ADDRS];    /* virtual addresses of the file; 0 = unknown */
+	__u16 value[OE_EXE_VALUES];  /* member offsets, type sizes, version flags */
+	__u32 any_process;           /* 1: processes not in oe_processes join at their first hit */
+	__s32 tls_g_offset;          /* of g from the thread pointer; 0 = unknown */
+};
+OE_STATIC_ASSERT(sizeof(struct oe_exe) == 8 * OE_EXE_ADDRS + 2 * OE_EXE_VALUES + 8, "no hidden padding");
+
+/* Row of oe_processes, keyed by tgid of the initial PID namespace. */
+struct oe_process {
+	__u32 exe_row;
+	__u32 generation;     /* unique per process seen since load: tells a reused tgid from its predecessor */
+	__u64 load_bias;
+	__u64 probes;         /* bit per enabled Probe */
+	__s32 tls_g_offset;
+	__u8 publication;     /* of the trace context; 0 = off */
+	__u8 pad[3];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_process) == 32, "process row is 32 bytes");
+
+/* ---- records ------------------------------------------------------------------------------------------------ */
+
+/* Kinds below OE_KIND_FIRST_PROBE are the library's own; the Manager numbers Probes from there. */
+enum oe_kind {
+	OE_KIND_NONE = 0,
+	OE_KIND_PROCESS_EXEC = 1,
+	OE_KIND_PROCESS_EXIT = 2,
+	OE_KIND_FIRST_PROBE = 16,
+};
+
+/* First bytes of every record in oe_events. */
+struct oe_event_header {
+	__u16 kind;
+	__u16 size_bytes;  /* of the whole record */
+	__u16 truncated;   /* bit i: text i of this kind was cut */
+	__u8 span_flags;   /* OE_SPAN_* */
+	__u8 trace_flags;  /* W3C trace-flags */
+	__u32 tgid;
+	__u32 generation;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_event_header) == 16, "record header is 16 bytes");
+
+#define OE_SPAN_REMOTE_PARENT 0x1 /* parent_id came with the request */
+#define OE_SPAN_ABANDONED 0x2     /* ended because an enclosing span ended or the goroutine moved on */
+
+/* First bytes of every record that becomes a span. */
+struct oe_span_event {
+	struct oe_event_header header;
+	__u8 trace_id[16];
+	__u8 span_id[8];
+	__u8 parent_id[8]; /* all zero: root */
+	__u64 start_ns;    /* CLOCK_MONOTONIC */
+	__u64 duration_ns;
+	__u64 goid;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_span_event) == 72, "span record is 72 bytes before its own fields");
+
+/* ---- counters: one slot each in the per-CPU array oe_stats -------------------------------------------------- */
+
+enum oe_stat {
+	OE_STAT_HITS,              /* handlers entered after all filters */
+	OE_STAT_STACK_CHECK,       /* hits skipped by the flags filter: the function is about to run again */
+	OE_STAT_OTHER_PROCESS,     /* hits in processes that are not targets */
+	OE_STAT_SPANS_STARTED,
+	OE_STAT_SPANS_ENDED,
+	OE_STAT_EVENTS,            /* records written */
+	OE_STAT_RINGBUF_FULL,      /* records lost: oe_events had no room */
+	OE_STAT_STORE_FULL,        /* spans lost: slot taken and overflow hash full */
+	OE_STAT_STORE_OVERFLOW,    /* spans kept in the overflow hash */
+	OE_STAT_DEPTH_EXCEEDED,    /* spans lost: more than OE_MAX_DEPTH live on one goroutine */
+	OE_STAT_ORPHAN_END,        /* ends without a start */
+	OE_STAT_ABANDONED,         /* spans closed by an enclosing end or by a reclaimed slot */
+	OE_STAT_READ_FAULT,        /* reads of target memory that failed */
+	OE_STAT_FACT_MISSING,      /* attributes given up because the executable lacks the fact */
+	OE_STAT_PROCESSES_FULL,    /* processes lost: oe_processes full */
+	OE_STAT_HEADERS_INCOMPLETE,/* header maps larger than what is walked */
+	OE_STAT_BAD_TRACEPARENT,   /* malformed or duplicate traceparent, ignored */
+	OE_STAT_MAX,
+};
+
+#endif

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The otel_ebpf Authors
+// The declarative vocabulary: what to hook, which facts the BPF side needs, and how a record becomes a span.
+//
+// A Probe is constexpr data over the skeleton S that a tool generated from its own .bpf.c. Nothing here loads,
+// attaches or allocates, and nothing needs libbpf on the include path.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <type_traits>
+
+#include <otel_ebpf/span.hpp>
+#include <otel_ebpf/types.h>
+#include <otel_ebpf/version.hpp>
+
+struct bpf_program;
+struct bpf_map;
+
+namespace otel_ebpf {
+
+// The parts of a skeleton made by `bpftool gen skeleton`.
+template <class S>
+using Progs = std::remove_reference_t<decltype(std::declval<S&>().progs)>;
+template <class S>
+using Maps = std::remove_reference_t<decltype(std::declval<S&>().maps)>;
+template <class S>
+using Rodata = std::remove_pointer_t<std::remove_reference_t<decltype(std::declval<S&>().rodata)>>;
+
+template <class S>
+concept Skeleton = requires(S& skeleton) {
+    skeleton.obj;
+    skeleton.progs;
+    skeleton.maps;
+    skeleton.rodata;
+};
+
+// What a point means; the planner chooses the instruction.
+enum class Site : std::uint8_t {
+    entry,       // the function starts; arguments are live
+    next_call,   // entry of the function that is always called next: an operation ended, arguments carry the result
+    after_call,  // in `symbol`, right after it called `callee`; result registers are live
+    returns,     // `symbol` returns
+};
+
+// How often a point is hit; shown by --plan and asserted in tests.
+enum class Rate : std::uint8_t { per_call, per_request_h1, per_request_h2, per_request, per_connection };
+
+constexpr std::string_view to_string(Rate rate) {
+    switch (rate) {
+        case Rate::per_call: return "per call";
+        case Rate::per_request_h1: return "per request h1";
+        case Rate::per_request_h2: return "per request h2";
+        case Rate::per_request: return "per request h1, h2";
+        case Rate::per_connection: return "per connection";
+    }
+    return "unknown";
+}
+
+// One attach point.
+template <Skeleton S>
+struct Uprobe {
+    std::string_view symbol;                    // full Go symbol; every copy in the executable is attached
+    Site at = Site::entry;
+    bpf_program* Progs<S>::*run = nullptr;
+    std::string_view callee = {};               // Site::after_call only
+    std::uint16_t live_registers = 0;           // bit i: integer register i of the Go ABI must be intact at the site
+    VersionRange go = {};                       // Go releases in which the symbol exists
+    std::string_view group = {};                // a group attaches whole or not at all
+    bool required = true;                       // false: the Probe works without it
+    std::string_view option = {};               // bool Option of the Probe that turns it on
+    Rate rate = Rate::per_call;
+};
+
+enum class FactKind : std::uint8_t { member_offset, type_size, symbol_address, type_address, version_flag };
+
+// What the BPF side needs to know about an executable.
+struct FactQuery {
+    FactKind kind = FactKind::member_offset;
+    std::string_view module;   // "std" or a module path
+    std::string_view package;  // import path; empty for symbol_address
+    std::string_view type;     // type name, or symbol name
+    std::string_view member;   // may be nested: "pat.str"
+    VersionRange versions = {}; // of the module; version_flag: 1 inside the range, 0 outside
+
+    friend constexpr bool operator==(const FactQuery&, const FactQuery&) = default;
+};
+
+constexpr FactQuery offset_of(std::string_view module, std::string_view package, std::string_view type,
+                              std::string_view member) {
+    return {FactKind::member_offset, module, package, type, member, {}};
+}
+constexpr FactQuery size_of(std::string_view module, std::string_view package, std::string_view type) {
+    return {FactKind::type_size, module, package, type, {}, {}};
+}
+constexpr FactQuery address_of_symbol(std::string_view symbol) {
+    return {FactKind::symbol_address, {}, {}, symbol, {}, {}};
+}
+constexpr FactQuery address_of_type(std::string_view package, std::string_view type) {
+    return {FactKind::type_address, {}, package, type, {}, {}};
+}
+constexpr FactQuery version_in(std::string_view module, VersionRange versions) {
+    return {FactKind::version_flag, module, {}, {}, {}, versions};
+}
+
+// A fact and the `const volatile __u16` in .rodata that receives its index (never the offset itself).
+template <Skeleton S>
+struct Fact {
+    std::uint16_t Rodata<S>::*slot = nullptr;
+    FactQuery what = {};
+    bool required = true;        // false: a handler gives up on the attribute, never on the span
+    VersionRange go = {};        // Go releases whose executables have it; others get the sentinel silently
+};
+
+// A switch that the user may set by name ("PROBE.NAME"). With a slot, its value is written before load.
+template <Skeleton S>
+struct Option {
+    std::string_view name;
+    bool by_default = false;
+    std::string_view doc = {};
+    bool Rodata<S>::*slot = nullptr;
+};
+
+// Facts about the process that an event came from; valid during to_span.
+struct ProcessInfo {
+    std::uint32_t tgid = 0;
+    std::uint32_t generation = 0;
+    std::string_view executable;   // path
+    std::string_view service_name;
+    std::string_view go_version;   // "1.26.8"
+};
+
+// Names and one-line meanings of the bits in oe_event_header.truncated.
+using TruncatedNames = std::span<const std::string_view>;
+
+// Event is the record struct that the BPF side writes; its first member is `struct oe_span_event span`.
+template <Skeleton S, class Event>
+struct Probe {
+    using event_type = Event;
+
+    std::string_view name;
+    SpanKind kind = SpanKind::internal;
+    std::uint16_t Rodata<S>::*event_kind = nullptr;
+    std::span<const Uprobe<S>> uprobes = {};
+    std::span<const Fact<S>> facts = {};
+    std::span<const Option<S>> options = {};
+    std::string_view scope = {};   // instrumentation scope; default: name
+    // Fills name, attributes and status; ids, times and kind are set already. false drops the record, counted.
+    bool (*to_span)(const Event&, const ProcessInfo&, Span&) = nullptr;
+};
+
+// Bytes behind the fixed part of a record, as written by the BPF side.
+template <class Event>
+std::string_view tail_of(const Event& event) {
+    const auto* begin = reinterpret_cast<const char*>(&event);
+    const std::size_t size = event.span.header.size_bytes;
+    return size > sizeof(Event) ? std::string_view(begin + sizeof(Event), size - sizeof(Event)) : std::string_view();
+}
+
+}  // namespace otel_ebpf
