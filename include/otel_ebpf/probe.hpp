@@ -12,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include <otel_ebpf/fact.hpp>
 #include <otel_ebpf/span.hpp>
 #include <otel_ebpf/types.h>
 #include <otel_ebpf/version.hpp>
@@ -73,37 +74,6 @@ struct Uprobe {
     std::string_view option = {};               // bool Option of the Probe that turns it on
     Rate rate = Rate::per_call;
 };
-
-enum class FactKind : std::uint8_t { member_offset, type_size, symbol_address, type_address, version_flag };
-
-// What the BPF side needs to know about an executable.
-struct FactQuery {
-    FactKind kind = FactKind::member_offset;
-    std::string_view module;   // "std" or a module path
-    std::string_view package;  // import path; empty for symbol_address
-    std::string_view type;     // type name, or symbol name
-    std::string_view member;   // may be nested: "pat.str"
-    VersionRange versions = {}; // of the module; version_flag: 1 inside the range, 0 outside
-
-    friend constexpr bool operator==(const FactQuery&, const FactQuery&) = default;
-};
-
-constexpr FactQuery offset_of(std::string_view module, std::string_view package, std::string_view type,
-                              std::string_view member) {
-    return {FactKind::member_offset, module, package, type, member, {}};
-}
-constexpr FactQuery size_of(std::string_view module, std::string_view package, std::string_view type) {
-    return {FactKind::type_size, module, package, type, {}, {}};
-}
-constexpr FactQuery address_of_symbol(std::string_view symbol) {
-    return {FactKind::symbol_address, {}, {}, symbol, {}, {}};
-}
-constexpr FactQuery address_of_type(std::string_view package, std::string_view type) {
-    return {FactKind::type_address, {}, package, type, {}, {}};
-}
-constexpr FactQuery version_in(std::string_view module, VersionRange versions) {
-    return {FactKind::version_flag, module, {}, {}, {}, versions};
-}
 
 // A fact and the `const volatile __u16` in .rodata that receives its index (never the offset itself).
 template <Skeleton S>
