@@ -1,0 +1,93 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The otel_ebpf Authors
+# Builds the programs that tests attach to: build-targets.sh OUTDIR
+#
+#   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
+#   client                                tests/targets/client
+#   bad-*                                 files and programs that an agent has to refuse
+#
+# Skips what is up to date. A toolchain that can't be had costs its programs only, with a line that begins with SKIPPED.
+set -eu
+
+[ $# -eq 1 ] || { echo "usage: $0 OUTDIR" >&2; exit 2; }
+root=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+exec 9>"$out/.lock"
+flock 9
+
+# The releases that the library is held to: oldest supported, one of the swiss-map age, the usual one, newest.
+releases="1.19.13 1.24.9 1.26.8 1.27.3"
+
+if [ -x "$root/scripts/go.sh" ]; then
+	go=$root/scripts/go.sh
+elif command -v go >/dev/null; then
+	go=go
+else
+	go=
+fi
+local_version=
+[ -z "$go" ] || local_version=$(GOTOOLCHAIN=local "$go" env GOVERSION)
+
+# toolchain RELEASE: the value of GOTOOLCHAIN for it; the machine's own Go serves for every patch of its release.
+toolchain() {
+	case $local_version in
+	go"${1%.*}" | go"${1%.*}".*) echo local ;;
+	*) echo "go$1" ;;
+	esac
+}
+
+# up_to_date FILE FOLDER: whether FILE is newer than every source in FOLDER and this script.
+up_to_date() {
+	[ -f "$1" ] && [ -z "$(find "$2" "$0" -type f -newer "$1" -print -quit)" ]
+}
+
+# build_go NAME FOLDER RELEASE [LDFLAGS]. The module file names the release, as that of a program written for it would:
+# it chooses the defaults of GODEBUG, and with them how ServeMux routes.
+build_go() {
+	up_to_date "$out/$1" "$2" && return 0
+	if [ -z "$go" ]; then
+		echo "SKIPPED: build $1: no go in PATH"
+		return 0
+	fi
+	mod=$out/.$1.mod
+	sed "s/^go .*/go ${3%.*}/" "$2/go.mod" >"$mod"
+	if log=$(cd "$2" && GOTOOLCHAIN=$(toolchain "$3") CGO_ENABLED=0 \
+		"$go" build -buildvcs=false -modfile="$mod" -ldflags="${4-}" -o "$out/$1" . 2>&1); then
+		touch "$out/$1" # go leaves an identical file as it is
+		echo "built $1"
+	else
+		rm -f "$out/$1"
+		echo "SKIPPED: build $1: $(printf '%s' "$log" | tail -1)"
+	fi
+	rm -f "$mod" "${mod%.mod}.sum"
+}
+
+for release in $releases; do
+	name=server-go${release%.*}
+	build_go "$name" "$root/tests/targets/server" "$release"
+	build_go "$name-stripped" "$root/tests/targets/server" "$release" "-s -w"
+done
+build_go client "$root/tests/targets/client" 1.26.8
+
+if ! up_to_date "$out/bad-not-go" "$root/tests/targets/not_go.c"; then
+	${CC:-cc} -O1 -o "$out/bad-not-go" "$root/tests/targets/not_go.c"
+fi
+if ! up_to_date "$out/bad-empty" "$0"; then
+	# ELF32, little-endian, ET_EXEC, EM_386, entry 0x8048054, one program header at 52.
+	{
+		printf '\177ELF\001\001\001\0\0\0\0\0\0\0\0\0'
+		printf '\002\0\003\0\001\0\0\0\124\200\004\010\064\0\0\0\0\0\0\0\0\0\0\0\064\0\040\0\001\0\050\0\0\0\0\0'
+		printf '\001\0\0\0\0\0\0\0\0\200\004\010\0\200\004\010\124\0\0\0\124\0\0\0\005\0\0\0\0\020\0\0'
+	} >"$out/bad-elf32"
+	chmod +x "$out/bad-elf32"
+	seq 1 20000 | gzip -n9 >"$out/bad-garbage"
+	: >"$out/bad-empty"
+fi
+whole=$out/server-go1.24
+if [ -f "$whole" ] && ! { up_to_date "$out/bad-truncated-half" "$whole"; }; then
+	head -c 100 "$whole" >"$out/bad-truncated-header"
+	head -c "$(($(wc -c <"$whole") / 2))" "$whole" >"$out/bad-truncated-half"
+	chmod +x "$out"/bad-truncated-*
+fi

@@ -1,0 +1,3 @@
+module otel_ebpf.test/client
+
+go 1.26

@@ -1,0 +1,3 @@
+module otel_ebpf.test/server
+
+go 1.19
