@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The otel_ebpf Authors */
+/* The floor of all BPF headers here: one source for the kernel and for the host.
+ *
+ * BPF: include vmlinux.h, vmlinux_min.h or linux/types.h first.
+ */
+#ifndef OTEL_EBPF_CORE_BPF_H
+#define OTEL_EBPF_CORE_BPF_H
+
+#ifdef __bpf__
+#include <bpf/bpf_helpers.h>
+#else
+#include <errno.h>
+#include <linux/types.h>
+#include <string.h>
+#endif
+
+/* 1 where handlers may call BPF helpers: in BPF, and in host tests that define OE_HOST_BPF and shim the helpers. */
+#if defined(__bpf__) || defined(OE_HOST_BPF)
+#define OE_BPF_SIDE 1
+#else
+#define OE_BPF_SIDE 0
+#endif
+
+#ifdef __bpf__
+#define OE_INLINE static __always_inline
+#else
+#define OE_INLINE static inline
+#endif
+
+/* Not in bpf_helpers.h of libbpf 1.1. */
+#ifndef likely
+#define likely(x) __builtin_expect(!!(x), 1)
+#endif
+#ifndef unlikely
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#endif
+
+/* Neither vmlinux.h nor bpf_helpers.h has the error numbers, which are macros; include/uapi/asm-generic/errno-base.h. */
+#ifdef __bpf__
+#ifndef EINVAL
+#define EINVAL 22
+#endif
+#endif
+
+#endif
