@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The otel_ebpf Authors */
+/*
+ * Looks up keys of a Go map[string][]string (http.Header) by walking it: the hash is seeded per map, so that a walk is
+ * the only way in from outside. One read covers a map of up to 8 keys.
+ */
+#ifndef OTEL_EBPF_GO_MAP_BPF_H
+#define OTEL_EBPF_GO_MAP_BPF_H
+
+#include <otel_ebpf/go_types.bpf.h>
+
+#if OE_BPF_SIDE
+
+/*
+ * go1.24+, internal/runtime/maps: Map{used, seed, dirPtr, dirLen, ...}; with dirLen == 0 dirPtr is one group, else an
+ * array of dirLen *table{..., groups.data @16, groups.lengthMask @24}. A group is 8 control bytes (full when < 0x80) and
+ * 8 slots of {key string, elem slice}.
+ */
+struct __oe_swiss_map {
+	__u64 used;
+	__u64 seed;
+	__u64 dir_ptr;
+	__u64 dir_len;
+};
+struct __oe_swiss_table {
+	__u64 counts[2];
+	__u64 groups;
+	__u64 length_mask;
+};
+#define __OE_SLOT_BYTES 40
+#define __OE_GROUP_BYTES (8 + 8 * __OE_SLOT_BYTES)
+
+/*
+ * Up to go1.23, runtime: hmap{count, flags u8, B u8, noverflow u16, hash0 u32, buckets, oldbuckets, ...}; a bucket is 8
+ * tophash bytes (filled when >= 5), 8 keys, 8 elems, a pointer to the next. While a map grows, entries are in either array.
+ */
+struct __oe_hmap {
+	__u64 count;
+	__u8 flags;
+	__u8 log2_buckets;
+	__u16 overflow_count;
+	__u32 seed;
+	__u64 buckets;
+	__u64 old_buckets;
+};
+#define __OE_BUCKET_BYTES (8 + 8 * 16 + 8 * 24 + 8)
+#define __OE_MIN_TOPHASH 5
+#define __OE_SAME_SIZE_GROW 8
+
+/* Bytes of scratch memory that a lookup needs. */
+#define OE_GO_MAP_SCRATCH 512
+
+/* Groups or buckets walked at most: 8 times as many slots. */
+#define OE_GO_MAP_MAX_STEPS 1024
+
+/* Keys are told apart by length first; two of one length can't be asked for together. */
+struct oe_go_map_wanted {
+	char key[16];
+	__u32 key_len;
+	bool found;
+	struct oe_go_slice value; /* when found */
+};
+
+#define OE_GO_MAP_WANTED 2
+
+struct oe_go_map_walk {
+	__u8 *scratch; /* OE_GO_MAP_SCRATCH bytes */
+	struct oe_go_map_wanted wanted[OE_GO_MAP_WANTED];
+	bool done;
+	bool incomplete;
+	/* position */
+	bool swiss;
+	__u64 base;       /* groups of the current table, or the current bucket array */
+	__u64 mask;       /* groups or buckets of it, less one */
+	__u64 dir_ptr;
+	__u64 dir_len;
+	__u64 table;      /* next table */
+	__u64 index;      /* next group or bucket */
+	__u64 chained;    /* overflow bucket to read next */
+	__u64 old_base;
+	__u64 old_mask;
+};
+
+OE_INLINE void __oe_go_map_slot(struct oe_go_map_walk *walk, __u32 key_at, __u32 value_at)
+{
+	__u8 *scratch = walk->scratch;
+	__u64 key_ptr = *(__u64 *)(scratch + key_at);
+	__u64 key_len = *(__u64 *)(scratch + key_at + 8);
+	char key[16];
+	int w, i;
+
+	for (w = 0; w < OE_GO_MAP_WANTED; w++) {
+		struct oe_go_map_wanted *wanted = &walk->wanted[w];
+		bool equal = true;
+
+		if (key_len != wanted->key_len || wanted->found)
+			continue;
+		if (oe_read(key, wanted->key_len & 15, key_ptr))
+			return;
+		for (i = 0; i < 15; i++)
+			if (i < wanted->key_len && key[i] != wanted->key[i])
+				equal = false;
+		if (!equal)
+			continue;
+		wanted->found = true;
+		wanted->value.ptr = *(__u64 *)(scratch + value_at);
+		wanted->value.len = *(__u64 *)(scratch + value_at + 8);
+		walk->done = walk->wanted[0].found && walk->wanted[1].found;
+	}
+}
+
+static __noinline int __oe_go_map_group(struct oe_go_map_walk *walk, __u64 addr)
+{
+	__u32 i;
+
+	if (!walk || oe_read(walk->scratch, __OE_GROUP_BYTES, addr))
+		return 0;
+	for (i = 0; i < 8; i++)
+		if (walk->scratch[i] < 0x80)
+			__oe_go_map_slot(walk, 8 + i * __OE_SLOT_BYTES, 8 + i * __OE_SLOT_BYTES + 16);
+	return 0;
+}
+
+static __noinline int __oe_go_map_bucket(struct oe_go_map_walk *walk, __u64 addr)
+{
+	__u32 i;
+
+	if (!walk)
+		return 0;
+	walk->chained = 0;
+	if (oe_read(walk->scratch, __OE_BUCKET_BYTES, addr))
+		return 0;
+	for (i = 0; i < 8; i++)
+		if (walk->scratch[i] >= __OE_MIN_TOPHASH)
+			__oe_go_map_slot(walk, 8 + i * 16, 8 + 8 * 16 + i * 24);
+	walk->chained = *(__u64 *)(walk->scratch + __OE_BUCKET_BYTES - 8);
+	return 0;
+}
+
+/* One group or bucket per call; 1 ends the walk. */
+static long __oe_go_map_step(__u32 step, void *context)
+{
+	struct oe_go_map_walk *walk = context;
+	struct __oe_swiss_table table;
+	__u64 table_addr;
+
+	(void)step;
+	if (walk->done)
+		return 1;
+	if (!walk->swiss) {
+		if (walk->chained) {
+			__oe_go_map_bucket(walk, walk->chained);
+			return 0;
+		}
+		if (walk->index > walk->mask) {
+			if (!walk->old_base)
+				goto complete;
+			walk->base = walk->old_base;
+			walk->mask = walk->old_mask;
+			walk->old_base = 0;
+			walk->index = 0;
+		}
+		__oe_go_map_bucket(walk, walk->base + walk->index * __OE_BUCKET_BYTES);
+		walk->index++;
+		return 0;
+	}
+	if (!walk->base || walk->index > walk->mask) {
+		if (walk->table >= walk->dir_len)
+			goto complete;
+		table_addr = oe_read_u64(walk->dir_ptr + walk->table * 8);
+		walk->table++;
+		if (oe_read(&table, sizeof(table), table_addr))
+			goto complete;
+		walk->base = table.groups;
+		walk->mask = table.length_mask;
+		walk->index = 0;
+	}
+	__oe_go_map_group(walk, walk->base + walk->index * __OE_GROUP_BYTES);
+	walk->index++;
+	return 0;
+complete:
+	walk->incomplete = false;
+	return 1;
+}
+
+/*
+ * Looks for the wanted keys of the map at `map_addr` (a nil map has none). walk->wanted and walk->scratch must be set,
+ * the rest zero; swiss: the layout of go1.24+. Sets walk->incomplete when the map is larger than what is walked.
+ */
+static __noinline int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr, bool swiss)
+{
+	if (!walk || !map_addr)
+		return 0;
+	walk->swiss = swiss;
+	if (swiss) {
+		struct __oe_swiss_map map;
+
+		if (oe_read(&map, sizeof(map), map_addr) || !map.used)
+			return 0;
+		if (!map.dir_len)
+			return __oe_go_map_group(walk, map.dir_ptr);
+		walk->dir_ptr = map.dir_ptr;
+		walk->dir_len = map.dir_len;
+	} else {
+		struct __oe_hmap map;
+
+		if (oe_read(&map, sizeof(map), map_addr) || !map.count)
+			return 0;
+		walk->base = map.buckets;
+		walk->mask = (1ULL << (map.log2_buckets & 31)) - 1;
+		if (map.old_buckets) {
+			walk->old_base = map.old_buckets;
+			walk->old_mask = map.flags & __OE_SAME_SIZE_GROW ? walk->mask : walk->mask >> 1;
+		}
+		if (!walk->mask && !walk->old_base) {
+			__oe_go_map_bucket(walk, walk->base);
+			if (!walk->chained || walk->done)
+				return 0;
+			walk->index = 1;
+		}
+	}
+	walk->incomplete = true;
+	bpf_loop(OE_GO_MAP_MAX_STEPS, __oe_go_map_step, walk, 0);
+	if (walk->done)
+		walk->incomplete = false;
+	return 0;
+}
+
+#endif
+#endif

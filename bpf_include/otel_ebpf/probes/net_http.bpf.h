@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The otel_ebpf Authors */
+/*
+ * HTTP server spans of Go's net/http: the record, and the handlers that fill it.
+ *
+ * 1. serverHandler.ServeHTTP starts the span: reads Request whole, finds traceparent in the header map, copies the texts.
+ * 2. ServeMux.ServeHTTP, after findHandler, notes the route.
+ * 3. response.finishRequest (HTTP/1) or the deferred function of runHandler (HTTP/2) ends it; a hijacked connection and
+ *    a panic end it in the deferred function of conn.serve.
+ */
+#ifndef OTEL_EBPF_PROBES_NET_HTTP_BPF_H
+#define OTEL_EBPF_PROBES_NET_HTTP_BPF_H
+
+#include <otel_ebpf/types.h>
+
+enum oe_http_outcome {
+	OE_HTTP_FINISHED = 0,
+	OE_HTTP_HIJACKED = 1, /* the handler took the connection over */
+	OE_HTTP_ABORTED = 2,  /* panic or runtime.Goexit */
+};
+
+/* Bits of oe_event_header.truncated. */
+enum oe_http_text {
+	OE_HTTP_METHOD,
+	OE_HTTP_TARGET,
+	OE_HTTP_HOST,
+	OE_HTTP_PEER,
+	OE_HTTP_USER_AGENT,
+	OE_HTTP_ROUTE,
+};
+
+#define OE_HTTP_METHOD_MAX 16
+#define OE_HTTP_TARGET_MAX 512
+#define OE_HTTP_HOST_MAX 96
+#define OE_HTTP_PEER_MAX 56
+#define OE_HTTP_USER_AGENT_MAX 128
+#define OE_HTTP_ROUTE_MAX 128
+
+/* Behind it follow, without padding or terminators: method, request target, host, peer, user agent, route pattern. */
+struct oe_http_server_event {
+	struct oe_span_event span;
+	__s64 request_body_bytes; /* Content-Length; -1 unknown */
+	__u64 response_body_bytes;
+	__u16 status;             /* 0: none was written */
+	__u16 target_len;
+	__u8 method_len;
+	__u8 host_len;
+	__u8 peer_len;
+	__u8 user_agent_len;
+	__u8 route_len;
+	__u8 proto_major;
+	__u8 proto_minor;
+	__u8 tls;
+	__u8 outcome; /* enum oe_http_outcome */
+	__u8 pad[3];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_http_server_event) == 104, "HTTP server record is 104 bytes before its texts");
+
+#ifdef __bpf__
+#include <otel_ebpf/go_map.bpf.h>
+#include <otel_ebpf/span.bpf.h>
+
+const volatile __u16 oe_e_http_server __weak = 0; /* event kind */
+
+const volatile __u16 oe_f_request_method __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_proto_major __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_proto_minor __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_header __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_content_length __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_host __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_remote_addr __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_request_uri __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_tls __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_request_pattern __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_response_written __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_response_status __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_http2_rws __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_http2_rws_status __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_http2_rws_wrote_bytes __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_http2_attached __weak = OE_NO_SLOT;     /* 1: the end of HTTP/2 requests is hooked */
+const volatile __u16 oe_f_http_route_attached __weak = OE_NO_SLOT; /* 1: ServeMux reports routes */
+const volatile __u16 oe_f_go_swiss_maps __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_go_bucket_maps __weak = OE_NO_SLOT;
+
+const volatile bool oe_o_http_user_agent __weak = true;
+
+#define OE_HTTP_REQUEST_BYTES 304 /* covers every field above in every release: net/http.Request */
+#define OE_HTTP_SCRATCH_AT 512    /* in the record; free until the texts are written */
+
+/* oe_live_span.user */
+#define OE_HTTP_USER_WRITER 0  /* address of the response (HTTP/1) or response writer (HTTP/2) */
+#define OE_HTTP_USER_REQUEST 1 /* address of the Request */
+#define OE_HTTP_USER_LENGTH 2  /* record length before the route */
+
+/* A word of a struct that was read to the scratch area; 0 when the fact is missing. */
+OE_INLINE __u64 __oe_http_word(const struct oe_hit *hit, const __u8 *scratch, __u16 slot)
+{
+	__u64 offset = oe_fact(hit->exe, slot);
+
+	if (offset > OE_HTTP_REQUEST_BYTES - 8) {
+		oe_count(OE_STAT_FACT_MISSING);
+		return 0;
+	}
+	return *(__u64 *)(scratch + (offset & 0x1f8));
+}
+
+OE_INLINE struct oe_go_string __oe_http_string(const struct oe_hit *hit, const __u8 *scratch, __u16 slot)
+{
+	struct oe_go_string text = {};
+	__u64 offset = oe_fact(hit->exe, slot);
+
+	if (offset > OE_HTTP_REQUEST_BYTES - 16) {
+		oe_count(OE_STAT_FACT_MISSING);
+		return text;
+	}
+	offset &= 0x1f8;
+	text.ptr = *(__u64 *)(scratch + offset);
+	text.len = *(__u64 *)(scratch + offset + 8);
+	return text;
+}
+
+/* Appends at most `max` bytes of a text to the record and returns how many; marks what was cut. */
+OE_INLINE __u32 __oe_http_append(struct oe_live_span *span, const struct oe_go_string *text, __u32 max, __u32 bit)
+{
+	struct oe_event_header *header = &oe_span_event(span)->header;
+	__u64 at = header->size_bytes;
+	__u64 len = text->len;
+
+	if (!len || !text->ptr)
+		return 0;
+	if (len > max) {
+		len = max;
+		header->truncated |= 1 << bit;
+	}
+	if (at > OE_RECORD_BYTES - OE_HTTP_TARGET_MAX)
+		if (max > OE_HTTP_USER_AGENT_MAX || at > OE_RECORD_BYTES - OE_HTTP_USER_AGENT_MAX)
+			return 0;
+	/* "R2 unbounded memory access": the compiler must not keep len in a register that the check above missed. */
+	asm volatile("" : "+r"(len));
+	asm volatile("" : "+r"(at));
+	if (len > max || at > OE_RECORD_BYTES - max)
+		return 0;
+	if (oe_read(span->record + at, len, text->ptr))
+		return 0;
+	header->size_bytes = at + len;
+	return len;
+}
+
+/* Trace context of the request: true when a valid traceparent came with it. */
+static __noinline int __oe_http_traceparent(const struct oe_go_slice *value, struct oe_trace_ctx *remote)
+{
+	char text[OE_TRACEPARENT_BUF] = {};
+	struct oe_go_string string;
+	__u64 len;
+
+	if (!value || !remote)
+		return 0;
+	/* W3C conformance: two traceparent headers count as none. */
+	if (value->len != 1)
+		goto bad;
+	if (oe_read(&string, sizeof(string), value->ptr))
+		return 0;
+	len = string.len < OE_TRACEPARENT_BUF ? string.len : OE_TRACEPARENT_BUF;
+	asm volatile("" : "+r"(len));
+	if (len < OE_TRACEPARENT_LEN || len > OE_TRACEPARENT_BUF)
+		goto bad;
+	if (oe_read(text, len, string.ptr))
+		return 0;
+	if (!oe_traceparent_parse(remote, text, (__u32)string.len))
+		return 1;
+bad:
+	oe_count(OE_STAT_BAD_TRACEPARENT);
+	return 0;
+}
+
+/* Decides trace id and parent, and returns the User-Agent. */
+static __noinline int __oe_http_headers(const struct oe_hit *hit, struct oe_live_span *span, __u64 header_map,
+					struct oe_go_string *user_agent)
+{
+	struct oe_go_map_walk walk = {};
+	struct oe_trace_ctx remote;
+	bool swiss;
+
+	if (!hit || !span || !user_agent)
+		return 0;
+	swiss = oe_fact(hit->exe, oe_f_go_swiss_maps) == 1;
+	if (!swiss && oe_fact(hit->exe, oe_f_go_bucket_maps) != 1) {
+		oe_count(OE_STAT_FACT_MISSING);
+		goto inherit;
+	}
+	walk.scratch = span->record + OE_HTTP_SCRATCH_AT;
+	__builtin_memcpy(walk.wanted[0].key, "Traceparent", 11);
+	walk.wanted[0].key_len = 11;
+	if (oe_o_http_user_agent) {
+		__builtin_memcpy(walk.wanted[1].key, "User-Agent", 10);
+		walk.wanted[1].key_len = 10;
+	} else {
+		walk.wanted[1].found = true;
+	}
+	oe_go_map_find(&walk, header_map, swiss);
+	if (walk.incomplete)
+		oe_count(OE_STAT_HEADERS_INCOMPLETE);
+	if (oe_o_http_user_agent && walk.wanted[1].found && walk.wanted[1].value.len)
+		oe_read(user_agent, sizeof(*user_agent), walk.wanted[1].value.ptr);
+	if (walk.wanted[0].found && __oe_http_traceparent(&walk.wanted[0].value, &remote)) {
+		oe_span_continue(span, &remote);
+		return 0;
+	}
+inherit:
+	return oe_span_inherit(hit, span);
+}
+
+/* net/http.serverHandler.ServeHTTP(serverHandler{srv}, ResponseWriter{itab, data}, *Request) */
+OE_INLINE int oe_http_server_start(struct pt_regs *ctx)
+{
+	struct oe_go_string method, target, host, peer, user_agent = {};
+	__u64 request, header_map;
+	struct oe_http_server_event *event;
+	struct oe_live_span *span;
+	struct oe_hit hit;
+	__u8 *scratch;
+
+	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+		return 0;
+	span = oe_span_open(&hit, sizeof(*event));
+	if (!span)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	request = OE_GO_ARG3(ctx);
+	span->user[OE_HTTP_USER_WRITER] = OE_GO_ARG2(ctx);
+	span->user[OE_HTTP_USER_REQUEST] = request;
+
+	scratch = span->record + OE_HTTP_SCRATCH_AT;
+	oe_read(scratch, OE_HTTP_REQUEST_BYTES, request);
+	method = __oe_http_string(&hit, scratch, oe_f_request_method);
+	target = __oe_http_string(&hit, scratch, oe_f_request_request_uri);
+	host = __oe_http_string(&hit, scratch, oe_f_request_host);
+	peer = __oe_http_string(&hit, scratch, oe_f_request_remote_addr);
+	header_map = __oe_http_word(&hit, scratch, oe_f_request_header);
+	event->proto_major = __oe_http_word(&hit, scratch, oe_f_request_proto_major);
+	event->proto_minor = __oe_http_word(&hit, scratch, oe_f_request_proto_minor);
+	event->request_body_bytes = __oe_http_word(&hit, scratch, oe_f_request_content_length);
+	event->tls = __oe_http_word(&hit, scratch, oe_f_request_tls) != 0;
+
+	__oe_http_headers(&hit, span, header_map, &user_agent);
+
+	event->method_len = __oe_http_append(span, &method, OE_HTTP_METHOD_MAX, OE_HTTP_METHOD);
+	event->target_len = __oe_http_append(span, &target, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET);
+	event->host_len = __oe_http_append(span, &host, OE_HTTP_HOST_MAX, OE_HTTP_HOST);
+	event->peer_len = __oe_http_append(span, &peer, OE_HTTP_PEER_MAX, OE_HTTP_PEER);
+	event->user_agent_len = __oe_http_append(span, &user_agent, OE_HTTP_USER_AGENT_MAX, OE_HTTP_USER_AGENT);
+	span->user[OE_HTTP_USER_LENGTH] = event->span.header.size_bytes;
+	return 0;
+}
+
+/* The last pattern counts: an inner ServeMux knows more than the one around it. */
+static __noinline int __oe_http_set_route(struct oe_live_span *span, const struct oe_go_string *pattern)
+{
+	struct oe_http_server_event *event;
+
+	if (!span || !pattern || !pattern->len)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	event->span.header.size_bytes = span->user[OE_HTTP_USER_LENGTH];
+	event->route_len = __oe_http_append(span, pattern, OE_HTTP_ROUTE_MAX, OE_HTTP_ROUTE);
+	return 0;
+}
+
+/* net/http.(*ServeMux).ServeHTTP, after findHandler returned (Handler{2 words}, pattern string, ...) */
+OE_INLINE int oe_http_server_route(struct pt_regs *ctx)
+{
+	struct oe_go_string pattern;
+	struct oe_hit hit;
+
+	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+		return 0;
+	pattern.ptr = OE_GO_ARG2(ctx);
+	pattern.len = OE_GO_ARG3(ctx);
+	return __oe_http_set_route(oe_span_innermost(&hit), &pattern);
+}
+
+/* Without the site in ServeMux: Request.Pattern, as far as the request was not copied. */
+static __noinline int __oe_http_read_pattern(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	struct oe_go_string pattern;
+	__u16 offset;
+
+	if (!hit || !span || oe_fact(hit->exe, oe_f_http_route_attached) == 1)
+		return 0;
+	offset = oe_fact(hit->exe, oe_f_request_pattern);
+	if (offset == OE_UNKNOWN || oe_read(&pattern, sizeof(pattern), span->user[OE_HTTP_USER_REQUEST] + offset))
+		return 0;
+	return __oe_http_set_route(span, &pattern);
+}
+
+/* Status and body size of an HTTP/1 response. */
+static __noinline int __oe_http_read_response(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	struct oe_http_server_event *event;
+	__u64 words[3]; /* written, contentLength, status: neighbours so far */
+	__u16 written, status;
+	__u64 response;
+
+	if (!hit || !span)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	response = span->user[OE_HTTP_USER_WRITER];
+	written = oe_fact(hit->exe, oe_f_response_written);
+	status = oe_fact(hit->exe, oe_f_response_status);
+	if (status == OE_UNKNOWN) {
+		oe_count(OE_STAT_FACT_MISSING);
+		return 0;
+	}
+	if (written != OE_UNKNOWN && status == written + 16) {
+		oe_read(words, sizeof(words), response + written);
+		event->response_body_bytes = words[0];
+		event->status = words[2];
+		return 0;
+	}
+	event->status = oe_read_u64(response + status);
+	if (written != OE_UNKNOWN)
+		event->response_body_bytes = oe_read_u64(response + written);
+	return 0;
+}
+
+/* net/http.(*response).finishRequest(*response): after the handler returned, unless it hijacked the connection. */
+OE_INLINE int oe_http_server_end(struct pt_regs *ctx)
+{
+	struct oe_http_server_event *event;
+	struct oe_live_span *span;
+	struct oe_hit hit;
+
+	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+		return 0;
+	span = oe_span_end(&hit);
+	if (!span)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	__oe_http_read_response(&hit, span);
+	if (!event->status)
+		event->status = 200; /* finishRequest writes it when the handler wrote none */
+	__oe_http_read_pattern(&hit, span);
+	return oe_span_emit(&hit, span);
+}
+
+/* net/http.(*conn).serve.func1, deferred: a request still open here was hijacked, or its handler panicked. */
+OE_INLINE int oe_http_server_conn_end(struct pt_regs *ctx)
+{
+	struct oe_http_server_event *event;
+	struct oe_live_span *span;
+	struct oe_hit hit;
+
+	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+		return 0;
+	span = oe_span_innermost(&hit);
+	if (!span)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	event->outcome = oe_go_panicking(&hit) ? OE_HTTP_ABORTED : OE_HTTP_HIJACKED;
+	/* conn.curReq keeps the response alive. */
+	__oe_http_read_response(&hit, span);
+	__oe_http_read_pattern(&hit, span);
+	return oe_span_emit(&hit, span);
+}
+
+/* net/http.(*http2serverConn).runHandler.func1, deferred: also after a panic. */
+OE_INLINE int oe_http_server_http2_end(struct pt_regs *ctx)
+{
+	__u16 rws_offset, status_offset, bytes_offset;
+	struct oe_http_server_event *event;
+	struct oe_live_span *span;
+	struct oe_hit hit;
+	__u64 rws;
+
+	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+		return 0;
+	span = oe_span_end(&hit);
+	if (!span)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	if (oe_go_panicking(&hit))
+		event->outcome = OE_HTTP_ABORTED;
+	rws_offset = oe_fact(hit.exe, oe_f_http2_rws);
+	status_offset = oe_fact(hit.exe, oe_f_http2_rws_status);
+	bytes_offset = oe_fact(hit.exe, oe_f_http2_rws_wrote_bytes);
+	if (rws_offset == OE_UNKNOWN || status_offset == OE_UNKNOWN || bytes_offset == OE_UNKNOWN) {
+		oe_count(OE_STAT_FACT_MISSING);
+	} else {
+		rws = oe_read_u64(span->user[OE_HTTP_USER_WRITER] + rws_offset);
+		event->status = oe_read_u64(rws + status_offset);
+		event->response_body_bytes = oe_read_u64(rws + bytes_offset);
+		if (!event->status && event->outcome == OE_HTTP_FINISHED)
+			event->status = 200;
+	}
+	return oe_span_emit(&hit, span);
+}
+#endif
+#endif

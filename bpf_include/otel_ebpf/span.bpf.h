@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The otel_ebpf Authors */
+/*
+ * The live spans of every goroutine: one store pairs start and end, nests spans and gives parents.
+ *
+ * Start:  span = oe_span_start(&hit, sizeof(struct my_event));   fill the record's own fields
+ * End:    span = oe_span_end(&hit);                              fill the rest
+ *         oe_span_emit(&hit, span);
+ *
+ * A span's record is built where it lives and copied once, into the ring buffer, when it ends.
+ */
+#ifndef OTEL_EBPF_SPAN_BPF_H
+#define OTEL_EBPF_SPAN_BPF_H
+
+#include <otel_ebpf/events.bpf.h>
+#include <otel_ebpf/traceparent.bpf.h>
+#include <otel_ebpf/uprobe.bpf.h>
+
+#if OE_BPF_SIDE
+
+#ifndef OE_MAX_LIVE_SPANS
+#define OE_MAX_LIVE_SPANS 4096 /* direct-mapped slots, a power of two */
+#endif
+#ifndef OE_MAX_OVERFLOW_SPANS
+#define OE_MAX_OVERFLOW_SPANS 65536 /* spans whose slot is taken; allocated when needed */
+#endif
+#define OE_MAX_DEPTH 8
+#define OE_RECORD_BYTES 1040
+
+/* One live span; the slot of depth 0 also counts the goroutine's open spans. */
+struct oe_live_span {
+	__u64 goid; /* 0: free */
+	__u32 tgid;
+	__u32 generation;
+	__u32 state; /* odd: open; only ever changed by compare-and-swap */
+	__u16 depth;
+	__u16 in_overflow;
+	__u32 open_depth;
+	__u32 pad;
+	__u64 frame;
+	__u64 user[3]; /* the Probe's own, never exported */
+	__u8 record[OE_RECORD_BYTES] __attribute__((aligned(8)));
+};
+
+struct oe_span_key {
+	__u64 goid;
+	__u32 tgid;
+	__u32 depth;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, OE_MAX_LIVE_SPANS);
+	__type(key, __u32);
+	__type(value, struct oe_live_span);
+} oe_spans __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, OE_MAX_OVERFLOW_SPANS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct oe_span_key);
+	__type(value, struct oe_live_span);
+} oe_span_more __weak SEC(".maps");
+
+/* Spans in oe_span_more now: while there are none, a miss costs no hash lookup. */
+__u64 oe_overflow_open __weak = 0;
+
+/* First value of an overflow entry; larger than a BPF stack. */
+const volatile struct oe_live_span oe_live_span_zero __weak = {};
+
+OE_INLINE struct oe_span_event *oe_span_event(struct oe_live_span *span)
+{
+	return (struct oe_span_event *)span->record;
+}
+
+OE_INLINE __u32 __oe_span_index(__u64 goid, __u32 tgid, __u32 depth)
+{
+	/* Goids are dense: those of one process don't meet. */
+	return ((__u32)goid + tgid * 2654435761u + depth * 40503u) & (OE_MAX_LIVE_SPANS - 1);
+}
+
+/* The open span of a goroutine at a depth, or NULL. */
+static __noinline struct oe_live_span *__oe_span_find(__u64 goid, __u64 process, __u32 depth)
+{
+	__u32 generation = (__u32)process;
+	__u32 tgid = process >> 32;
+	__u32 index = __oe_span_index(goid, tgid, depth);
+	struct oe_live_span *span = bpf_map_lookup_elem(&oe_spans, &index);
+	struct oe_span_key key = {};
+
+	if (span && (span->state & 1) && span->goid == goid && span->tgid == tgid &&
+	    span->generation == generation && span->depth == depth)
+		return span;
+	if (!oe_overflow_open)
+		return 0;
+	key.goid = goid;
+	key.tgid = tgid;
+	key.depth = depth;
+	span = bpf_map_lookup_elem(&oe_span_more, &key);
+	if (span && (span->state & 1) && span->generation == generation)
+		return span;
+	return 0;
+}
+
+OE_INLINE struct oe_live_span *oe_span_find(const struct oe_hit *hit, __u32 depth)
+{
+	return __oe_span_find(hit->goid, (__u64)hit->tgid << 32 | hit->generation, depth);
+}
+
+/* Whether the process that opened a span is gone, so that nothing will ever end it. */
+OE_INLINE bool __oe_span_is_stale(const struct oe_live_span *span)
+{
+	__u32 tgid = span->tgid;
+	const struct oe_process *process = bpf_map_lookup_elem(&oe_processes, &tgid);
+
+	return !process || process->generation != span->generation;
+}
+
+OE_INLINE void __oe_span_set_key(struct oe_live_span *span, const struct oe_hit *hit, __u32 depth)
+{
+	span->tgid = hit->tgid;
+	span->generation = hit->generation;
+	span->depth = depth;
+	span->open_depth = 0;
+	__sync_lock_test_and_set(&span->goid, hit->goid);
+}
+
+static __noinline struct oe_live_span *__oe_span_claim(const struct oe_hit *hit, __u32 depth)
+{
+	struct oe_span_key key = {};
+	struct oe_live_span *span;
+	__u32 index, state;
+
+	if (!hit)
+		return 0;
+	index = __oe_span_index(hit->goid, hit->tgid, depth);
+	span = bpf_map_lookup_elem(&oe_spans, &index);
+	if (!span)
+		return 0;
+	state = span->state;
+	if (!(state & 1)) {
+		if (__sync_val_compare_and_swap(&span->state, state, state + 1) == state)
+			goto claimed;
+	} else if (__oe_span_is_stale(span)) {
+		if (__sync_val_compare_and_swap(&span->state, state, state + 2) == state) {
+			oe_count(OE_STAT_ABANDONED);
+			goto claimed;
+		}
+	}
+	key.goid = hit->goid;
+	key.tgid = hit->tgid;
+	key.depth = depth;
+	/* BPF_ANY: an entry under this key belongs to a dead process with the same tgid. */
+	if (bpf_map_update_elem(&oe_span_more, &key, (const void *)&oe_live_span_zero, BPF_ANY)) {
+		oe_count(OE_STAT_STORE_FULL);
+		return 0;
+	}
+	span = bpf_map_lookup_elem(&oe_span_more, &key);
+	if (!span)
+		return 0;
+	__sync_fetch_and_add(&oe_overflow_open, 1);
+	oe_count(OE_STAT_STORE_OVERFLOW);
+	span->in_overflow = 1;
+	span->state = 1;
+claimed:
+	__oe_span_set_key(span, hit, depth);
+	return span;
+}
+
+static __noinline int __oe_span_release(struct oe_live_span *span)
+{
+	struct oe_span_key key = {};
+
+	if (!span)
+		return 0;
+	if (!span->in_overflow) {
+		/* The key goes first: a slot is never seen open under the key of a span that ended. */
+		__sync_lock_test_and_set(&span->goid, 0);
+		__sync_fetch_and_add(&span->state, 1);
+		return 0;
+	}
+	key.goid = span->goid;
+	key.tgid = span->tgid;
+	key.depth = span->depth;
+	if (!bpf_map_delete_elem(&oe_span_more, &key))
+		__sync_fetch_and_add(&oe_overflow_open, -1);
+	return 0;
+}
+
+/* Writes the record of a span and frees the span. */
+static __noinline int __oe_span_finish(struct oe_live_span *span, __u64 now_ns)
+{
+	struct oe_span_event *event;
+	__u32 size;
+
+	if (!span)
+		return 0;
+	event = oe_span_event(span);
+	event->duration_ns = now_ns - event->start_ns;
+	size = event->header.size_bytes;
+	if (size < sizeof(*event) || size > OE_RECORD_BYTES)
+		size = sizeof(*event);
+	oe_event_write(event, size);
+	oe_count(OE_STAT_SPANS_ENDED);
+	return __oe_span_release(span);
+}
+
+/* Ends the spans of a goroutine from the innermost down to `depth`: their own ends never came. */
+static __noinline int __oe_span_abandon(const struct oe_hit *hit, __u32 open_depth, __u32 depth)
+{
+	__u64 now_ns = bpf_ktime_get_ns();
+	struct oe_live_span *span;
+	__u32 i;
+
+	if (!hit)
+		return 0;
+	for (i = OE_MAX_DEPTH; i > 0; i--) {
+		if (i > open_depth || i <= depth)
+			continue;
+		span = oe_span_find(hit, i - 1);
+		if (!span)
+			continue;
+		oe_count(OE_STAT_ABANDONED);
+		oe_span_event(span)->header.span_flags |= OE_SPAN_ABANDONED;
+		__oe_span_finish(span, now_ns);
+	}
+	return 0;
+}
+
+OE_INLINE __u32 __oe_open_depth(const struct oe_live_span *bottom)
+{
+	return bottom ? bottom->open_depth : 0;
+}
+
+/* The goroutine's innermost open span, or NULL. */
+OE_INLINE struct oe_live_span *oe_span_current(const struct oe_hit *hit)
+{
+	__u32 open_depth = __oe_open_depth(oe_span_find(hit, 0));
+
+	return open_depth ? oe_span_find(hit, open_depth - 1) : 0;
+}
+
+/*
+ * Opens a span on the goroutine of the hit; the record's header, times and span id are set, its trace id and parent are
+ * not: oe_span_start does both. event_bytes: size of the Probe's record, which is zeroed. NULL, counted, when there is
+ * no room. Spans whose frame the new one replaces are ended first: their functions have returned.
+ */
+static __noinline struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 event_bytes)
+{
+	struct oe_live_span *span, *bottom, *top;
+	struct oe_span_event *event;
+	__u32 depth, live, i;
+
+	if (!hit)
+		return 0;
+	bottom = oe_span_find(hit, 0);
+	depth = live = __oe_open_depth(bottom);
+	for (i = 0; i < OE_MAX_DEPTH && live; i++) {
+		top = oe_span_find(hit, live - 1);
+		if (top && top->frame < hit->frame)
+			break;
+		live--;
+	}
+	if (live < depth) {
+		__oe_span_abandon(hit, depth, live);
+		depth = live;
+		bottom = depth ? bottom : 0;
+		if (bottom)
+			bottom->open_depth = depth;
+	}
+	if (depth >= OE_MAX_DEPTH) {
+		oe_count(OE_STAT_DEPTH_EXCEEDED);
+		return 0;
+	}
+	span = __oe_span_claim(hit, depth);
+	if (!span)
+		return 0;
+	if (depth == 0)
+		bottom = span;
+	if (bottom)
+		bottom->open_depth = depth + 1;
+	span->frame = hit->frame;
+	span->user[0] = span->user[1] = span->user[2] = 0;
+	if (event_bytes > OE_RECORD_BYTES)
+		event_bytes = OE_RECORD_BYTES;
+	event = oe_span_event(span);
+	for (i = 0; i < OE_RECORD_BYTES / 8; i++) {
+		if (i * 8 >= event_bytes)
+			break;
+		((__u64 *)span->record)[i] = 0;
+	}
+	event->header.kind = hit->kind;
+	event->header.size_bytes = event_bytes;
+	event->header.tgid = hit->tgid;
+	event->header.generation = hit->generation;
+	event->goid = hit->goid;
+	event->start_ns = bpf_ktime_get_ns();
+	oe_random_id8(event->span_id);
+	oe_count(OE_STAT_SPANS_STARTED);
+	return span;
+}
+
+/* Trace id and parent: of the enclosing live span, else a new sampled root. */
+static __noinline int oe_span_inherit(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	const struct oe_span_event *parent_event;
+	struct oe_live_span *parent = 0;
+	struct oe_span_event *event;
+
+	if (!hit || !span)
+		return 0;
+	event = oe_span_event(span);
+	if (span->depth)
+		parent = oe_span_find(hit, span->depth - 1);
+	if (!parent) {
+		oe_random_id16(event->trace_id);
+		event->header.trace_flags = 1;
+		return 0;
+	}
+	parent_event = oe_span_event(parent);
+	__builtin_memcpy(event->trace_id, parent_event->trace_id, sizeof(event->trace_id));
+	__builtin_memcpy(event->parent_id, parent_event->span_id, sizeof(event->parent_id));
+	event->header.trace_flags = parent_event->header.trace_flags;
+	return 0;
+}
+
+/* Trace id, parent and flags: as they came with the request. */
+OE_INLINE void oe_span_continue(struct oe_live_span *span, const struct oe_trace_ctx *remote)
+{
+	struct oe_span_event *event = oe_span_event(span);
+
+	__builtin_memcpy(event->trace_id, remote->trace_id, sizeof(event->trace_id));
+	__builtin_memcpy(event->parent_id, remote->span_id, sizeof(event->parent_id));
+	event->header.trace_flags = remote->flags;
+	event->header.span_flags |= OE_SPAN_REMOTE_PARENT;
+}
+
+/* oe_span_open with the enclosing live span as parent. */
+OE_INLINE struct oe_live_span *oe_span_start(const struct oe_hit *hit, __u32 event_bytes)
+{
+	struct oe_live_span *span = oe_span_open(hit, event_bytes);
+
+	oe_span_inherit(hit, span);
+	return span;
+}
+
+/* The innermost open span of the hit's kind, without ending it; NULL when there is none. */
+static __noinline struct oe_live_span *oe_span_innermost(const struct oe_hit *hit)
+{
+	struct oe_live_span *span;
+	__u32 open_depth, i;
+
+	if (!hit)
+		return 0;
+	open_depth = __oe_open_depth(oe_span_find(hit, 0));
+	for (i = OE_MAX_DEPTH; i > 0; i--) {
+		if (i > open_depth)
+			continue;
+		span = oe_span_find(hit, i - 1);
+		if (span && oe_span_event(span)->header.kind == hit->kind)
+			return span;
+	}
+	return 0;
+}
+
+/* The span that this hit ends, still open for the Probe to fill; NULL, counted, when its start was not seen. */
+OE_INLINE struct oe_live_span *oe_span_end(const struct oe_hit *hit)
+{
+	struct oe_live_span *span = oe_span_innermost(hit);
+
+	if (!span)
+		oe_count(OE_STAT_ORPHAN_END);
+	return span;
+}
+
+/* Writes the record of a span that ended, after those of the spans inside it that never did. */
+static __noinline int oe_span_emit(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	struct oe_live_span *bottom;
+	__u64 now_ns = bpf_ktime_get_ns();
+	__u32 depth;
+
+	if (!hit || !span)
+		return 0;
+	depth = span->depth;
+	bottom = oe_span_find(hit, 0);
+	if (bottom) {
+		if (bottom->open_depth > depth + 1)
+			__oe_span_abandon(hit, bottom->open_depth, depth + 1);
+		bottom->open_depth = depth;
+	}
+	return __oe_span_finish(span, now_ns);
+}
+
+#endif
+#endif
