@@ -4,7 +4,9 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/otel_ebpf")
+# Nothing installed depends on the architecture.
+set(package_dir "${CMAKE_INSTALL_DATADIR}/cmake/otel_ebpf")
+set(pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 
 # C++ and BPF C headers share a folder, as libbpf's do; the file name says which is which.
 install(DIRECTORY include/otel_ebpf bpf_include/otel_ebpf DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
@@ -35,14 +37,13 @@ function(otel_ebpf_pkg_config name)
   list(JOIN ARG_LIBS " " libs)
   set(description "${ARG_DESCRIPTION}")
   configure_file(cmake/otel_ebpf.pc.in ${name}.pc @ONLY)
-  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/${name}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/${name}.pc" DESTINATION "${pkgconfig_dir}")
 endfunction()
 
-cmake_path(IS_ABSOLUTE CMAKE_INSTALL_INCLUDEDIR absolute)
-set(pc_includedir "${CMAKE_INSTALL_INCLUDEDIR}")
-if(NOT absolute)
-  set(pc_includedir "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}")
-endif()
+# The prefix is found from the .pc file, so `cmake --install --prefix` and moved trees work.
+file(RELATIVE_PATH pc_to_prefix "${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
+string(REGEX REPLACE "/$" "" pc_to_prefix "${pc_to_prefix}")
+cmake_path(APPEND pc_includedir "\${prefix}" "${CMAKE_INSTALL_INCLUDEDIR}")
 set(core "otel_ebpf-core = ${PROJECT_VERSION}")
 
 otel_ebpf_pkg_config(otel_ebpf-bpf DESCRIPTION "BPF C headers of otel_ebpf")

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The otel_ebpf Authors
+"""Checks that a source does not compile, for the reason that it names.
+
+The source holds lines `// expect: REGEX`; the compiler's output must match each of them. Compiled with -DOK it must
+pass, so that nothing else in it can be the reason.
+
+usage: check.py SOURCE COMPILER [FLAG...]
+"""
+import re
+import subprocess
+import sys
+
+
+def main() -> int:
+    source, command = sys.argv[1], sys.argv[2:]
+    with open(source, encoding="utf-8") as file:
+        text = file.read()
+    expected = re.findall(r"^// expect: (.+)$", text, re.MULTILINE)
+    if not expected:
+        print(f"{source}: no line '// expect: REGEX'")
+        return 1
+    if "OK" not in re.findall(r"^#\s*if(?:def|ndef)\s+(\w+)", text, re.MULTILINE):
+        print(f"{source}: no twin that compiles under '#ifdef OK'")
+        return 1
+
+    good = subprocess.run([*command, "-DOK", source], capture_output=True, text=True, check=False)
+    if good.returncode != 0:
+        print(f"{source}: does not compile with -DOK:\n{good.stderr}")
+        return 1
+    bad = subprocess.run([*command, source], capture_output=True, text=True, check=False)
+    if bad.returncode == 0:
+        print(f"{source}: compiles, but must not")
+        return 1
+    missing = [regex for regex in expected if not re.search(regex, bad.stderr)]
+    for regex in missing:
+        print(f"{source}: no message matches '{regex}'; the compiler said:\n{bad.stderr}")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
