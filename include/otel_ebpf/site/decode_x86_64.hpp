@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The otel_ebpf Authors
+// x86-64 machine code of one function -> instructions with control flow, written registers and branch targets.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <Zydis/Zydis.h>
+
+#include <otel_ebpf/site/emulation.hpp>
+#include <otel_ebpf/site/site.hpp>
+
+namespace otel_ebpf::site::x86_64 {
+
+// General-purpose registers as bits of their hardware numbers.
+using Registers = std::uint16_t;
+inline constexpr unsigned rax = 0, rcx = 1, rdx = 2, rbx = 3, rsp = 4, rbp = 5, rsi = 6, rdi = 7, r8 = 8, r9 = 9,
+                          r10 = 10, r11 = 11, r12 = 12, r13 = 13, r14 = 14, r15 = 15;
+constexpr Registers bit(unsigned register_number) { return static_cast<Registers>(1U << register_number); }
+
+// go.googlesource.com/go, src/cmd/compile/abi-internal.md, "amd64 architecture"
+inline constexpr unsigned go_integer_registers[] = {rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11};
+inline constexpr unsigned go_g = r14;
+inline constexpr unsigned go_closure_context = rdx;
+
+constexpr Registers registers_of(LiveRegisters live) {
+    Registers registers = 0;
+    for (unsigned i = 0; i < std::size(go_integer_registers); ++i)
+        if ((live >> i & 1) != 0) registers |= bit(go_integer_registers[i]);
+    return registers;
+}
+
+// Where control goes after an instruction.
+enum class Flow : std::uint8_t {
+    next,
+    call,           // direct
+    indirect_call,
+    jump,           // direct
+    conditional,    // falls through or jumps
+    jump_table,     // jmp *TABLE(,INDEX,8): to a case of the same function
+    indirect_jump,  // any other: leaves the function
+    ret,
+    trap,           // never continues: ud2, int3, hlt
+};
+
+struct Instruction {
+    std::uint32_t offset = 0;  // from the start of the function
+    Flow flow = Flow::next;
+    Encoding encoding = {};
+    Registers writes = 0;      // general-purpose registers written, in part or whole
+    bool has_target = false;
+    std::uint64_t target = 0;  // of a direct branch or call
+    bool has_reference = false;
+    std::uint64_t reference = 0;  // address of a rip-relative memory operand, or an immediate as wide as an address
+
+    [[nodiscard]] std::uint32_t end() const { return offset + encoding.length; }
+    [[nodiscard]] bool falls_through() const { return flow == Flow::next || flow == Flow::conditional; }
+    [[nodiscard]] bool is_branch() const { return flow == Flow::jump || flow == Flow::conditional; }
+};
+
+// A decoded function. Every branch of the function that stays inside it lands on an instruction.
+struct Function {
+    Code code = {};
+    std::vector<Instruction> instructions = {};
+    std::vector<bool> is_target = {};  // by offset: a branch or an address taken inside the function leads here
+    bool has_jump_table = false;       // then is_target lacks the cases
+
+    [[nodiscard]] bool contains(std::uint64_t vaddr) const {
+        return vaddr >= code.vaddr && vaddr - code.vaddr < code.bytes.size();
+    }
+    [[nodiscard]] std::uint64_t vaddr_of(const Instruction& instruction) const {
+        return code.vaddr + instruction.offset;
+    }
+};
+
+namespace detail {
+
+inline Encoding encoding_of(const ZydisDecodedInstruction& raw) {
+    Encoding encoding;
+    encoding.opcode = raw.opcode;
+    encoding.length = raw.length;
+    if (raw.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) encoding.map = OpcodeMap::other;
+    else if (raw.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT) encoding.map = OpcodeMap::one_byte;
+    else if (raw.opcode_map == ZYDIS_OPCODE_MAP_0F) encoding.map = OpcodeMap::two_byte;
+    else encoding.map = OpcodeMap::other;
+    if ((raw.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0) encoding.modrm_reg = raw.raw.modrm.reg;
+    for (unsigned i = 0; i < raw.raw.prefix_count; ++i) {
+        const std::uint8_t prefix = raw.raw.prefixes[i].value;
+        switch (prefix) {
+            case 0x66: encoding.prefixes |= prefix_operand_size; break;
+            case 0x67: encoding.prefixes |= prefix_address_size; break;
+            case 0xf3: encoding.prefixes |= prefix_rep; break;
+            case 0xf2: encoding.prefixes |= prefix_repne; break;
+            case 0xf0: encoding.prefixes |= prefix_lock; break;
+            case 0x64:
+            case 0x65: encoding.prefixes |= prefix_fs_gs; break;
+            case 0x26:
+            case 0x2e:
+            case 0x36:
+            case 0x3e: encoding.prefixes |= prefix_segment; break;
+            default:
+                if ((prefix & 0xf0) == 0x40) encoding.rex = prefix;
+        }
+    }
+    return encoding;
+}
+
+inline Flow flow_of(const ZydisDecodedInstruction& raw, const ZydisDecodedOperand* operands) {
+    const bool direct = raw.operand_count > 0 && operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+                        operands[0].imm.is_relative != 0;
+    switch (raw.meta.category) {
+        case ZYDIS_CATEGORY_CALL: return direct ? Flow::call : Flow::indirect_call;
+        case ZYDIS_CATEGORY_COND_BR: return Flow::conditional;
+        case ZYDIS_CATEGORY_RET:
+        case ZYDIS_CATEGORY_SYSRET: return Flow::ret;
+        case ZYDIS_CATEGORY_UNCOND_BR:
+            if (direct) return Flow::jump;
+            return operands[0].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[0].mem.index != ZYDIS_REGISTER_NONE
+                       ? Flow::jump_table
+                       : Flow::indirect_jump;
+        default: break;
+    }
+    switch (raw.mnemonic) {
+        case ZYDIS_MNEMONIC_UD0:
+        case ZYDIS_MNEMONIC_UD1:
+        case ZYDIS_MNEMONIC_UD2:
+        case ZYDIS_MNEMONIC_INT3:
+        case ZYDIS_MNEMONIC_HLT: return Flow::trap;
+        default: return Flow::next;
+    }
+}
+
+inline Registers written_register(ZydisRegister name) {
+    const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, name);
+    if (whole < ZYDIS_REGISTER_RAX || whole > ZYDIS_REGISTER_R15) return 0;
+    return bit(static_cast<unsigned>(whole - ZYDIS_REGISTER_RAX));
+}
+
+inline Instruction describe(const ZydisDecodedInstruction& raw, const ZydisDecodedOperand* operands,
+                            std::uint64_t function_vaddr, std::uint32_t offset) {
+    Instruction instruction;
+    instruction.offset = offset;
+    instruction.encoding = encoding_of(raw);
+    instruction.flow = flow_of(raw, operands);
+    const std::uint64_t next_vaddr = function_vaddr + offset + raw.length;
+    for (unsigned i = 0; i < raw.operand_count; ++i) {
+        const ZydisDecodedOperand& operand = operands[i];
+        const bool written = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER && written) {
+            instruction.writes |= written_register(operand.reg.value);
+        } else if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand.imm.is_relative != 0) {
+            instruction.has_target = true;
+            instruction.target = next_vaddr + static_cast<std::uint64_t>(operand.imm.value.s);
+        } else if (operand.type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operand.size >= 32) {
+            instruction.has_reference = true;
+            instruction.reference = operand.imm.value.u;
+        } else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.base == ZYDIS_REGISTER_RIP) {
+            instruction.has_reference = true;
+            instruction.reference = next_vaddr + static_cast<std::uint64_t>(operand.mem.disp.value);
+        }
+    }
+    return instruction;
+}
+
+// Start of the run of int3 and zero bytes at the end; instructions never start behind it.
+inline std::size_t padding_start(std::span<const std::byte> bytes) {
+    std::size_t end = bytes.size();
+    while (end > 0 && (bytes[end - 1] == std::byte{0xcc} || bytes[end - 1] == std::byte{0})) --end;
+    return end;
+}
+
+// A function can't continue behind its last instruction. A call that never returns may come last, with a nop that
+// keeps its return address inside the function.
+inline bool ends_here(const std::vector<Instruction>& instructions) {
+    for (auto last = instructions.rbegin(); last != instructions.rend(); ++last) {
+        if (!last->falls_through()) return true;
+        const bool nop = last->flow == Flow::next && last->encoding.map != OpcodeMap::other &&
+                         last->encoding.opcode == (last->encoding.map == OpcodeMap::one_byte ? 0x90 : 0x1f);
+        if (!nop) return false;
+    }
+    return false;
+}
+
+inline void mark_targets(Function& function) {
+    function.is_target.assign(function.code.bytes.size(), false);
+    for (const Instruction& instruction : function.instructions) {
+        if (instruction.flow == Flow::jump_table) function.has_jump_table = true;
+        // The entry is reached from outside anyway; a reference to it makes a call, not a branch.
+        if (instruction.has_target && function.contains(instruction.target) &&
+            (instruction.flow != Flow::call || instruction.target != function.code.vaddr))
+            function.is_target[instruction.target - function.code.vaddr] = true;
+        if (instruction.has_reference && function.contains(instruction.reference) &&
+            instruction.reference != function.code.vaddr)
+            function.is_target[instruction.reference - function.code.vaddr] = true;
+    }
+}
+
+}  // namespace detail
+
+// Decodes a whole function; WHAT names the purpose in errors ("entry site"). Refuses bytes that are no instruction, an
+// end inside an instruction or on one that continues, and branches into the middle of an instruction.
+inline Result<Function> decode(const Code& code, std::string_view what) {
+    using site::detail::refuse;
+    constexpr std::size_t largest = std::size_t{1} << 24;  // far above what compilers make; bounds the work
+    if (code.bytes.empty()) return refuse(what, code, 0, "the function has no bytes; use a file with its text section");
+    if (code.bytes.size() > largest || code.vaddr + code.bytes.size() < code.vaddr)
+        return refuse(what, code, 0, "the bounds of the function are impossible; the symbol table is damaged");
+
+    ZydisDecoder decoder;
+    if (!ZYAN_SUCCESS(ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)))
+        return fail(Stage::unsupported, "start the x86-64 decoder: Zydis was built without it; use a full build");
+
+    Function function;
+    function.code = code;
+    function.instructions.reserve(code.bytes.size() / 4);
+    std::vector<bool> starts(code.bytes.size(), false);
+    const std::size_t padding = detail::padding_start(code.bytes);
+    std::size_t offset = 0;
+    while (offset < code.bytes.size()) {
+        if (offset >= padding && detail::ends_here(function.instructions)) break;
+        ZydisDecodedInstruction raw;
+        ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+        const ZyanStatus status = ZydisDecoderDecodeFull(&decoder, code.bytes.data() + offset,
+                                                         code.bytes.size() - offset, &raw, operands);
+        if (status == ZYDIS_STATUS_NO_MORE_DATA)
+            return refuse(what, code, offset, "the function ends inside an instruction; its bounds are wrong");
+        if (!ZYAN_SUCCESS(status))
+            return refuse(what, code, offset,
+                          "byte " + site::detail::hex(std::to_integer<unsigned>(code.bytes[offset])) +
+                              " starts no known instruction; the text is damaged, or newer than the decoder");
+        starts[offset] = true;
+        function.instructions.push_back(
+            detail::describe(raw, operands, code.vaddr, static_cast<std::uint32_t>(offset)));
+        offset += raw.length;
+    }
+    if (!detail::ends_here(function.instructions))
+        return refuse(what, code, offset, "the last instruction continues behind the function; its bounds are wrong");
+
+    detail::mark_targets(function);
+    for (const Instruction& instruction : function.instructions) {
+        if (!instruction.has_target || !function.contains(instruction.target)) continue;
+        const std::uint64_t to = instruction.target - code.vaddr;
+        if (!starts[to])
+            return refuse(what, code, instruction.offset,
+                          "it branches into the middle of an instruction; this code can't be followed");
+    }
+    return function;
+}
+
+}  // namespace otel_ebpf::site::x86_64

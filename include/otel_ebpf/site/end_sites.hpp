@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The otel_ebpf Authors
+// End sites on x86-64: after a call in the caller (R2), before each exit (R3), at each return (R4).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <otel_ebpf/site/decode_x86_64.hpp>
+
+namespace otel_ebpf::site::x86_64 {
+namespace detail {
+
+inline constexpr unsigned longest_tail = 16;  // instructions between a call or exit and its site
+
+// The site after the call at CALL, or why there is none.
+inline tl::expected<Point, std::string> site_after(const Function& function, std::size_t call, KernelRelease kernel,
+                                                   LiveRegisters needed, const AfterCallOptions& options) {
+    using site::detail::at;
+    const auto& code = function.instructions;
+    const auto none = [](std::string reason) { return tl::unexpected<std::string>(std::move(reason)); };
+    if (function.has_jump_table && !options.allow_joins)
+        return none("a jump table of the function may lead between the call and a site");
+    const Registers kept = registers_of(needed) | bit(go_g) | bit(rsp);
+    bool joined = false;
+    for (std::size_t i = call + 1; i < code.size() && i - call <= longest_tail; ++i) {
+        if (function.is_target[code[i].offset]) {
+            if (!options.allow_joins) return none("a branch leads to " + at(code[i].offset));
+            joined = true;
+        }
+        if (treatment(code[i].encoding, kernel) == Treatment::emulated)
+            return Point{function.vaddr_of(code[i]), CostClass::emulated, FlagsFilter::none, Rule::after_call,
+                         "at " + at(code[i].offset) + ", after the call at " + at(code[call].offset) +
+                             (joined ? ", also reached without it" : "")};
+        if (code[i].flow != Flow::next) return none("control leaves the straight line at " + at(code[i].offset));
+        if ((code[i].writes & kept) != 0)
+            return none("the instruction at " + at(code[i].offset) +
+                        " overwrites a result or moves the stack pointer");
+    }
+    return none("no emulated instruction follows closely");
+}
+
+inline Result<std::vector<Point>> choose_after_call(const Function& function, std::uint64_t callee_vaddr,
+                                                    KernelRelease kernel, LiveRegisters needed,
+                                                    const AfterCallOptions& options) {
+    using site::detail::at;
+    using site::detail::refuse;
+    const std::string what = "a site after the call of " + site::detail::hex(callee_vaddr);
+    std::vector<Point> points;
+    const auto& code = function.instructions;
+    for (std::size_t i = 0; i < code.size(); ++i) {
+        if (!code[i].has_target || code[i].target != callee_vaddr) continue;
+        if (code[i].is_branch() && callee_vaddr == function.code.vaddr) continue;  // a loop, or after morestack
+        if (code[i].flow != Flow::call)
+            return refuse(what, function.code, code[i].offset,
+                          "the function ends by a jump to the callee, which then returns elsewhere; use the callee's "
+                          "returns");
+        auto point = site_after(function, i, kernel, needed, options);
+        if (point) {
+            points.push_back(std::move(*point));
+            continue;
+        }
+        const bool exists = i + 1 < code.size();
+        const bool reached_otherwise =
+            exists && (function.is_target[code[i + 1].offset] || function.has_jump_table) && !options.allow_joins;
+        if (!options.allow_stepped || !exists || reached_otherwise ||
+            treatment(code[i + 1].encoding, kernel) == Treatment::refused)
+            return refuse(what, function.code, code[i].offset,
+                          point.error() + "; use another end site, or the callee's returns");
+        points.push_back({function.vaddr_of(code[i + 1]), CostClass::stepped, FlagsFilter::none, Rule::after_call,
+                          "single-stepped right after the call at " + at(code[i].offset) + ": " + point.error()});
+    }
+    if (points.empty())
+        return refuse(what, function.code, 0,
+                      "the function does not call it directly (inlined, or through an interface or a closure); use "
+                      "another end site");
+    return points;
+}
+
+// Instructions by which the function is left; empty when it never returns.
+inline std::vector<std::size_t> exits_of(const Function& function) {
+    std::vector<std::size_t> exits;
+    for (std::size_t i = 0; i < function.instructions.size(); ++i) {
+        const Instruction& instruction = function.instructions[i];
+        if (instruction.flow == Flow::ret || instruction.flow == Flow::indirect_jump ||
+            (instruction.is_branch() && !function.contains(instruction.target)))
+            exits.push_back(i);
+    }
+    return exits;
+}
+
+// The last emulated instruction of the straight line that ends at the return EXIT, or nothing. Results must be final.
+inline std::optional<std::size_t> tail_site(const Function& function, std::size_t exit, KernelRelease kernel,
+                                            LiveRegisters needed) {
+    const auto& code = function.instructions;
+    if (function.has_jump_table) return std::nullopt;
+    const Registers results = registers_of(needed);
+    for (std::size_t i = exit; i > 0 && exit - i < longest_tail; --i) {
+        if (function.is_target[code[i].offset]) return std::nullopt;
+        const Instruction& before = code[i - 1];
+        if (before.flow != Flow::next || (before.writes & results) != 0) return std::nullopt;
+        if (treatment(before.encoding, kernel) == Treatment::emulated) return i - 1;
+    }
+    return std::nullopt;
+}
+
+inline Result<std::vector<Point>> choose_returns(const Function& function, KernelRelease kernel,
+                                                 LiveRegisters needed) {
+    using site::detail::at;
+    using site::detail::refuse;
+    const std::string what = "return sites";
+    const auto& code = function.instructions;
+    const std::vector<std::size_t> exits = exits_of(function);
+    if (exits.empty())
+        return refuse(what, function.code, 0, "the function never returns; its operation has no end site");
+
+    std::vector<Point> fast;
+    std::vector<Point> slow;
+    for (const std::size_t exit : exits) {
+        const Instruction& leaving = code[exit];
+        if (leaving.flow != Flow::ret) {
+            if (needed != 0)
+                return refuse(what, function.code, leaving.offset,
+                              "the function ends by a jump to another one, before its results exist; use a site "
+                              "after its calls");
+            if (leaving.flow == Flow::conditional)
+                return refuse(what, function.code, leaving.offset,
+                              "the function is left by a conditional jump, where a hit does not mean an end; use a "
+                              "site after its calls");
+        }
+        const Treatment at_exit = treatment(leaving.encoding, kernel);
+        if (at_exit == Treatment::refused)
+            return refuse(what, function.code, leaving.offset,
+                          "Linux " + kernel.to_string() + " can't probe this exit; use a site after its calls");
+        if (at_exit == Treatment::emulated) {
+            Point point{function.vaddr_of(leaving), CostClass::emulated, FlagsFilter::none, Rule::tail,
+                        "jump to another function at " + at(leaving.offset)};
+            fast.push_back(point);
+            slow.push_back(std::move(point));
+            continue;
+        }
+        slow.push_back({function.vaddr_of(leaving), CostClass::stepped, FlagsFilter::none, Rule::every_return,
+                        "single-stepped at the exit at " + at(leaving.offset) +
+                            ": no emulated instruction stands right before every exit"});
+        if (const auto tail = tail_site(function, exit, kernel, needed))
+            fast.push_back({function.vaddr_of(code[*tail]), CostClass::emulated, FlagsFilter::none, Rule::tail,
+                            "at " + at(code[*tail].offset) + ", before the return at " + at(leaving.offset)});
+    }
+    return fast.size() == exits.size() ? fast : slow;
+}
+
+}  // namespace detail
+
+// R2: a site after every direct call of the function at CALLEE_VADDR in CALLER, where the result registers in
+// NEEDED_RESULTS are still intact. One call without a site refuses them all.
+inline Result<std::vector<Point>> after_call(const Code& caller, std::uint64_t callee_vaddr, KernelRelease kernel,
+                                             LiveRegisters needed_results, const AfterCallOptions& options = {}) {
+    return decode(caller, "a site after a call").and_then([&](const Function& function) {
+        return detail::choose_after_call(function, callee_vaddr, kernel, needed_results, options);
+    });
+}
+
+// R3, else R4: sites that together are hit exactly once per return, with the result registers in NEEDED_RESULTS in
+// place. A function left by a panic hits none of them.
+inline Result<std::vector<Point>> returns(const Code& code, KernelRelease kernel, LiveRegisters needed_results) {
+    return decode(code, "return sites").and_then([&](const Function& function) {
+        return detail::choose_returns(function, kernel, needed_results);
+    });
+}
+
+}  // namespace otel_ebpf::site::x86_64
