@@ -36,7 +36,7 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #endif
 
-/* Neither vmlinux.h nor bpf_helpers.h has the error numbers, which are macros; include/uapi/asm-generic/errno-base.h. */
+/* vmlinux.h has no macros, so no error numbers; include/uapi/asm-generic/errno-base.h. */
 #ifdef __bpf__
 #ifndef EINVAL
 #define EINVAL 22

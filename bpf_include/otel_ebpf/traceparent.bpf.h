@@ -17,43 +17,49 @@
 #define OE_TRACE_FLAG_RANDOM 0x02 /* Level 2 */
 #define OE_TRACE_FLAGS_KNOWN (OE_TRACE_FLAG_SAMPLED | OE_TRACE_FLAG_RANDOM)
 
+/* Unrolled, the loops below would spill more to the 512 bytes of stack than they are worth. */
+#ifdef __clang__
+#define __OE_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define __OE_ROLLED
+#endif
+
+/* Lower-case digit of 0 to 15, without a branch: (9 - value) >> 31 is 1 for 10 to 15. */
+OE_INLINE __u32 __oe_hex_digit(__u32 value)
+{
+	return '0' + value + ('a' - '0' - 10) * ((9 - value) >> 31);
+}
+
+/* Value of a lower-case digit.  *bad becomes non-zero for any other character: its digit is not what was read. */
+OE_INLINE __u32 __oe_hex_value(char text, __u32 *bad)
+{
+	__u32 byte = (__u8)text;
+	__u32 value = ((byte & 0xf) + 9 * (byte >> 6)) & 0xf; /* 'a' is 0x61 */
+
+	*bad |= byte ^ __oe_hex_digit(value);
+	return value;
+}
+
 /* Writes 2 * size lower-case digits, no NUL.  size must be a compile-time constant. */
 OE_INLINE void oe_hex_put(char *out, const __u8 *bytes, __u32 size)
 {
-	const __u32 letters = 'a' - '0' - 10;
-
+	__OE_ROLLED
 	for (__u32 i = 0; i < size; i++) {
-		__u32 high = bytes[i] >> 4;
-		__u32 low = bytes[i] & 0xf;
-
-		/* no branch per digit: (9 - n) >> 31 is 1 for 10 to 15 */
-		out[2 * i] = (char)('0' + high + letters * ((9 - high) >> 31));
-		out[2 * i + 1] = (char)('0' + low + letters * ((9 - low) >> 31));
+		out[2 * i] = (char)__oe_hex_digit(bytes[i] >> 4);
+		out[2 * i + 1] = (char)__oe_hex_digit(bytes[i] & 0xf);
 	}
 }
 
-/* Value of one lower-case digit; adds to *bad for any other character, whose value is then 0. */
-OE_INLINE __u32 __oe_hex_digit(char text, __u32 *bad)
-{
-	__u32 digit = (__u32)(__u8)text - '0';
-	__u32 letter = (__u32)(__u8)text - 'a';
-	__u32 not_digit = (digit | (9 - digit)) >> 31;
-	__u32 not_letter = (letter | (5 - letter)) >> 31;
-
-	*bad |= not_digit & not_letter;
-	return (digit & (not_digit - 1)) | ((letter + 10) & (not_letter - 1));
-}
-
-/* Reads 2 * size lower-case digits: 0, or 1 when any character was something else.  size must be constant. */
+/* Reads 2 * size characters: 0, or non-zero when one was no lower-case digit.  size must be a compile-time constant. */
 OE_INLINE __u32 oe_hex_get(__u8 *out, const char *text, __u32 size)
 {
 	__u32 bad = 0;
 
+	__OE_ROLLED
 	for (__u32 i = 0; i < size; i++) {
-		__u32 high = __oe_hex_digit(text[2 * i], &bad);
-		__u32 low = __oe_hex_digit(text[2 * i + 1], &bad);
+		__u32 high = __oe_hex_value(text[2 * i], &bad);
 
-		out[i] = (__u8)(high << 4 | low);
+		out[i] = (__u8)(high << 4 | __oe_hex_value(text[2 * i + 1], &bad));
 	}
 	return bad;
 }
@@ -62,6 +68,7 @@ OE_INLINE int oe_bytes_are_zero(const __u8 *bytes, __u32 size)
 {
 	__u32 any = 0;
 
+	__OE_ROLLED
 	for (__u32 i = 0; i < size; i++)
 		any |= bytes[i];
 	return any == 0;
@@ -84,25 +91,23 @@ OE_INLINE void oe_traceparent_write(char out[OE_TRACEPARENT_LEN], const struct o
 
 OE_INLINE int __oe_traceparent_read(struct oe_trace_ctx *out, const char *text, __u32 len)
 {
-	__u32 bad = 0;
 	__u8 version;
-	__u8 flags;
+	__u32 bad;
 
 	if (len < OE_TRACEPARENT_LEN)
 		return -EINVAL;
-	bad |= oe_hex_get(&version, text, 1);
-	bad |= oe_hex_get(out->trace_id, text + 3, 16);
-	bad |= oe_hex_get(out->span_id, text + 36, 8);
-	bad |= oe_hex_get(&flags, text + 53, 1);
-	if (bad || text[2] != '-' || text[35] != '-' || text[52] != '-')
-		return -EINVAL;
-	if (version == 0xff)
+	if (oe_hex_get(&version, text, 1) || version == 0xff)
 		return -EINVAL;
 	if (len > OE_TRACEPARENT_LEN && (version == 0 || text[OE_TRACEPARENT_LEN] != '-'))
 		return -EINVAL;
-	if (oe_bytes_are_zero(out->trace_id, 16) || oe_bytes_are_zero(out->span_id, 8))
+	if (text[2] != '-' || text[35] != '-' || text[52] != '-')
 		return -EINVAL;
-	out->flags = flags & OE_TRACE_FLAGS_KNOWN;
+	bad = oe_hex_get(out->trace_id, text + 3, 16);
+	bad |= oe_hex_get(out->span_id, text + 36, 8);
+	bad |= oe_hex_get(&out->flags, text + 53, 1);
+	out->flags &= OE_TRACE_FLAGS_KNOWN;
+	if (bad || oe_bytes_are_zero(out->trace_id, 16) || oe_bytes_are_zero(out->span_id, 8))
+		return -EINVAL;
 	return 0;
 }
 
