@@ -18,6 +18,7 @@ func run(c *config) []*row {
 	requests := &sequence{count: c.count}
 	if c.duration > 0 {
 		requests.until = time.Now().Add(c.duration)
+		requests.stopOnInterrupt()
 	}
 	worker := h1Worker
 	if c.protocol != "h1" {

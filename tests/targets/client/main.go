@@ -7,7 +7,7 @@
 //	client [flags] http://127.0.0.1:PORT TARGET...
 //
 // A TARGET is path and query as sent; a backslash in it starts a Go escape ("\xff"). Requests take the targets in
-// turn; each gets the query parameter r=SEQUENCE.
+// turn; each gets the query parameter r=SEQUENCE. An interrupt ends -d early; what was sent is still written.
 package main
 
 import (
@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -75,8 +76,8 @@ func main() {
 	flag.IntVar(&c.pipeline, "pipeline", 1, "h1: requests written before the first response is read")
 	flag.StringVar(&c.method, "method", "GET", "request method")
 	flag.IntVar(&c.body, "body", 0, "request body bytes")
-	modes := flag.String("traceparent", "valid", "none, valid, malformed, uppercase, ff, zero, zero-parent, duplicate, "+
-		"future; several with commas are taken in turn")
+	modes := flag.String("traceparent", "valid", "none, valid, unsampled, future, malformed, uppercase, ff, zero, "+
+		"zero-parent, duplicate; several with commas are taken in turn")
 	flag.IntVar(&c.headers, "headers", 0, "further headers")
 	flag.StringVar(&c.position, "position", "last", "of traceparent among the headers: first, middle, last")
 	flag.IntVar(&c.pad, "pad", 0, "bytes of an additional first header")
@@ -158,14 +159,24 @@ func write(name string, rows []*row) error {
 
 // sequence hands out request numbers until count or time is used up.
 type sequence struct {
-	next  atomic.Int64
-	count int64
-	until time.Time
+	next    atomic.Int64
+	count   int64
+	until   time.Time
+	stopped atomic.Bool
+}
+
+func (s *sequence) stopOnInterrupt() {
+	interrupt := make(chan os.Signal, 1)
+	signal.Notify(interrupt, os.Interrupt)
+	go func() {
+		<-interrupt
+		s.stopped.Store(true)
+	}()
 }
 
 func (s *sequence) take() (int64, bool) {
 	if !s.until.IsZero() {
-		if time.Now().After(s.until) {
+		if s.stopped.Load() || time.Now().After(s.until) {
 			return 0, false
 		}
 		return s.next.Add(1) - 1, true

@@ -45,6 +45,8 @@ func traceparents(r *row, mode string) []header {
 	case "none":
 	case "valid":
 		values, continued = []string{valid}, true
+	case "unsampled":
+		values, continued = []string{valid[:len(valid)-2] + "00"}, true
 	case "future": // W3C Trace Context 2.2.4: a higher version is read as 00, with more fields behind a dash
 		values, continued = []string{"cc" + valid[2:] + "-what-comes-later"}, true
 	case "malformed":
