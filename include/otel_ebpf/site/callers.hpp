@@ -3,6 +3,7 @@
 // All callers of an x86-64 function, when they can be known: a scan of the whole text, proven closed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -25,9 +26,12 @@ struct Section {
 // What a search for callers reads.
 struct Image {
     std::span<const Section> text = {};      // all executable sections
-    // All other sections that may hold code addresses: read-only and writable data, and the relocations of a
-    // position-independent executable. Without .gopclntab, which lists every function.
+    // What may hold function pointers: read-only and writable data, and the relocations of a position-independent
+    // executable.
     std::span<const Section> data = {};
+    // Where the method tables of Go types are (moduledata.types to etypes). More than them, up to all read-only data,
+    // is safe but takes other numbers for methods; .gopclntab must stay out, it lists every function.
+    std::span<const Section> method_tables = {};
     std::uint64_t go_text_start = 0;         // runtime.text, to which method tables are relative
     std::function<std::optional<Code>(std::uint64_t vaddr)> function_at = {};  // the function that covers an address
 };
@@ -53,7 +57,7 @@ inline std::vector<std::uint64_t> wide_references(const Section& text, std::uint
     std::vector<std::uint64_t> found;
     if (text.bytes.size() < sizeof(std::uint32_t)) return found;
     const std::size_t last = text.bytes.size() - sizeof(std::uint32_t);
-    const auto first_wanted = static_cast<std::uint32_t>(target - text.vaddr - sizeof(std::uint32_t));
+    const auto first_relative = static_cast<std::uint32_t>(target - text.vaddr - sizeof(std::uint32_t));
     const auto absolute = static_cast<std::uint32_t>(target);
     constexpr std::size_t block = 1024;  // the inner loop has no branch, so that the compiler can make it wide
     for (std::size_t begin = 0; begin <= last; begin += block) {
@@ -61,42 +65,50 @@ inline std::vector<std::uint64_t> wide_references(const Section& text, std::uint
         std::uint32_t any = 0;
         for (std::size_t i = begin; i < end; ++i) {
             const auto field = load<std::uint32_t>(text.bytes.data() + i);
-            any |= static_cast<std::uint32_t>(field == first_wanted - static_cast<std::uint32_t>(i)) |
+            any |= static_cast<std::uint32_t>(field == first_relative - static_cast<std::uint32_t>(i)) |
                    static_cast<std::uint32_t>(field == absolute);
         }
         if (any == 0) continue;
         for (std::size_t i = begin; i < end; ++i) {
             const auto field = load<std::uint32_t>(text.bytes.data() + i);
-            if (field == first_wanted - static_cast<std::uint32_t>(i) || field == absolute)
+            if (field == first_relative - static_cast<std::uint32_t>(i) || field == absolute)
                 found.push_back(text.vaddr + i);
         }
     }
     return found;
 }
 
-// Addresses of 1-byte fields in TEXT that, as a signed offset from their own end, give TARGET.
+// Addresses of 1-byte fields in TEXT that, behind the opcode of a short branch, lead to TARGET.
 inline std::vector<std::uint64_t> short_references(const Section& text, std::uint64_t target) {
     std::vector<std::uint64_t> found;
     for (std::int64_t distance = -128; distance <= 127; ++distance) {
         const std::uint64_t field = target - static_cast<std::uint64_t>(distance) - 1;
-        if (field < text.vaddr || field - text.vaddr >= text.bytes.size()) continue;
-        if (std::to_integer<std::uint8_t>(text.bytes[field - text.vaddr]) == static_cast<std::uint8_t>(distance))
-            found.push_back(field);
+        if (field <= text.vaddr || field - text.vaddr >= text.bytes.size()) continue;
+        const std::byte* const at = text.bytes.data() + (field - text.vaddr);
+        const auto opcode = std::to_integer<unsigned>(at[-1]);
+        const bool branch = (opcode & 0xf0) == 0x70 || opcode == 0xeb || (opcode & 0xfc) == 0xe0;  // jcc, jmp, loop
+        if (branch && std::to_integer<std::uint8_t>(*at) == static_cast<std::uint8_t>(distance)) found.push_back(field);
     }
     return found;
 }
 
-// Where DATA holds the address TARGET in an aligned word, or its offset in a Go method table.
-inline std::optional<std::uint64_t> pointer_in(const Section& data, std::uint64_t target,
-                                               std::uint64_t go_text_start) {
-    const bool has_offset = target >= go_text_start && target - go_text_start <= INT32_MAX;
-    const auto offset = static_cast<std::uint32_t>(target - go_text_start);
-    for (std::size_t i = (0 - data.vaddr) % 4; data.bytes.size() >= 4 && i <= data.bytes.size() - 4; i += 4) {
-        if (has_offset && load<std::uint32_t>(data.bytes.data() + i) == offset) return data.vaddr + i;
-        if ((data.vaddr + i) % 8 == 0 && data.bytes.size() - i >= 8 &&
-            load<std::uint64_t>(data.bytes.data() + i) == target)
-            return data.vaddr + i;
-    }
+// Where SECTION holds VALUE as an aligned word.
+template <class Word>
+std::optional<std::uint64_t> find_word(const Section& section, Word value) {
+    const std::size_t first = (0 - section.vaddr) % sizeof(Word);
+    for (std::size_t i = first; i < section.bytes.size() && section.bytes.size() - i >= sizeof(Word); i += sizeof(Word))
+        if (load<Word>(section.bytes.data() + i) == value) return section.vaddr + i;
+    return std::nullopt;
+}
+
+// Where data names TARGET: by its address, or in a method table by its offset from the start of the Go text.
+inline std::optional<std::uint64_t> pointer_to(std::uint64_t target, const Image& image) {
+    for (const Section& section : image.data)
+        if (const auto found = find_word<std::uint64_t>(section, target)) return found;
+    if (target < image.go_text_start || target - image.go_text_start > INT32_MAX) return std::nullopt;
+    for (const Section& section : image.method_tables)
+        if (const auto found = find_word(section, static_cast<std::uint32_t>(target - image.go_text_start)))
+            return found;
     return std::nullopt;
 }
 
@@ -108,12 +120,11 @@ inline Result<std::vector<CallerSite>> callers_of(const Code& callee, const Imag
     using site::detail::hex;
     using site::detail::refuse;
     const std::string what = "sites in all callers";
-    for (const Section& data : image.data)
-        if (const auto pointer = detail::pointer_in(data, callee.vaddr, image.go_text_start))
-            return refuse(what, callee, 0,
-                          "its address is in data at " + hex(*pointer) +
-                              ", so it can be called through an interface, a closure or a method value; use another "
-                              "end site");
+    if (const auto pointer = detail::pointer_to(callee.vaddr, image))
+        return refuse(what, callee, 0,
+                      "its address is in data at " + hex(*pointer) +
+                          ", so it may be called through an interface, a closure or a method value; use another end "
+                          "site");
 
     std::vector<CallerSite> callers;
     for (const Section& text : image.text) {
