@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The otel_ebpf Authors
+# Builds everything and runs all tests that this machine can run: test.sh [--quick] [--no-vm] [--filter TEXT]
+#
+#   --quick        unit, bpf and lint only
+#   --no-vm        leaves out the tests that boot other kernels
+#   --filter TEXT  only tests whose name contains TEXT
+#
+# Results are in build/test-results: JUnit XML and the output of each suite. The last line is
+# `N passed, N failed, N skipped`; the exit code is 1 when a test failed. JOBS (default 2) is passed to the builds.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+quick=false vm=true filter=
+while [ $# -gt 0 ]; do
+	case $1 in
+	--quick) quick=true ;;
+	--no-vm) vm=false ;;
+	--filter) filter=${2:?--filter needs a text}; shift ;;
+	*) sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+	esac
+	shift
+done
+
+jobs=${JOBS:-2}
+build=$PWD/build
+results=$build/test-results
+export OTEL_EBPF_TEST_TARGETS=$build/targets
+export PYTHONDONTWRITEBYTECODE=1
+# For the first configuration; an existing build folder keeps what it has.
+if command -v ninja >/dev/null; then export CMAKE_GENERATOR=${CMAKE_GENERATOR-Ninja}; fi
+if command -v ccache >/dev/null; then
+	export CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER-ccache}
+	export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
+fi
+rm -rf "$results"
+mkdir -p "$results"
+started=$SECONDS
+
+# run SUITE TIMEOUT_S COMMAND...: one line on the terminal, everything else in the results.
+run() {
+	local suite=$1 limit=$2 begin=$EPOCHREALTIME status=0
+	shift 2
+	[ ! -t 1 ] || printf '%-14s ...\r' "$suite"
+	timeout --kill-after=10 "$limit" "$@" >"$results/$suite.log" 2>&1 </dev/null || status=$?
+	[ $status -ne 124 ] || echo "no end after $limit s" >>"$results/$suite.log"
+	echo "$status $(awk "BEGIN { print $EPOCHREALTIME - $begin }")" >"$results/$suite.status"
+	python3 scripts/summarize_tests.py "$results" "$suite"
+}
+
+# A step is a suite that holds no tests: it is seen and counted only when it fails.
+step() {
+	local begin=$SECONDS
+	if run "$@" >/dev/null; then
+		printf '%-14s%36s%7d s\n' "$1" "" $((SECONDS - begin))
+	else
+		tail -25 "$results/$1.log"
+		printf '%-14s%5s\n' "$1" FAILED
+		return 1
+	fi
+}
+
+catch_tests() { # SUITE BINARY
+	run "$1" 600 "$2" -r junit -o "$results/$1.xml" ${filter:+"*$filter*"}
+}
+
+ctest_label() { # LABEL
+	run "$1" 900 ctest --test-dir build -L "^$1\$" -j"$jobs" --output-junit "$results/$1.xml" \
+		--output-on-failure --no-tests=ignore ${filter:+-R "$filter"}
+}
+
+finish() {
+	echo "$((SECONDS - started)) s in all"
+	exec python3 scripts/summarize_tests.py "$results"
+}
+
+if $quick; then setup_options=; else setup_options=--tests; fi
+step setup 1800 scripts/setup.sh $setup_options || finish
+step configure 300 cmake --preset default || finish
+if $quick; then
+	# -k: what does build is tested all the same.
+	step build 1800 cmake --build build -j"$jobs" --target unit_tests bpf_tests
+else
+	step build 2400 cmake --build build -j"$jobs" -- -k $([ -f build/build.ninja ] && echo 0)
+fi
+step targets 900 scripts/build-targets.sh "$OTEL_EBPF_TEST_TARGETS"
+
+catch_tests unit build/bin/unit_tests
+catch_tests bpf build/bin/bpf_tests
+ctest_label lint
+if ! $quick; then
+	ctest_label headers
+	ctest_label compile_fail
+	ctest_label packaging
+	step asan-build 1800 sh -c "cmake --preset asan && cmake --build build-asan -j$jobs --target unit_tests" &&
+		catch_tests asan build-asan/bin/unit_tests
+	# Debian's Python, where python3-pytest is. Its exit code 5 means that the filter chose no test.
+	run live 1800 sh -c '"$@" || [ $? -eq 5 ]' pytest /usr/bin/python3 -m pytest -p no:cacheprovider -q \
+		tests/live --junitxml="$results/live.xml" ${filter:+-k "$filter"}
+	if $vm && [ -z "$filter" ]; then
+		run vm 1200 tests/vm/run.sh
+	fi
+fi
+finish
