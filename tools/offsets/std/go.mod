@@ -1,0 +1,3 @@
+module example.com/offsets/std
+
+go 1.19
