@@ -12,6 +12,8 @@ set(pkgconfig_dir "${CMAKE_INSTALL_DATADIR}/pkgconfig")
 install(DIRECTORY include/otel_ebpf bpf_include/otel_ebpf DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}"
   FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
 
+install(FILES LICENSE LICENSES/BSD-2-Clause.txt LICENSES/GPL-2.0-only.txt DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
 foreach(component IN ITEMS bpf_headers core go otel_ebpf otlp profile)
   if(TARGET otel_ebpf_${component})
     install(TARGETS otel_ebpf_${component} EXPORT otel_ebpf-${component}-targets

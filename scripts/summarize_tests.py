@@ -12,12 +12,14 @@ when anything failed.
 """
 from __future__ import annotations
 
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LOG_TAIL_LINES = 25
+LOG_LINES = 25
+MOST_SKIPS_LISTED = 5  # with the same reason
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Suite:
     seconds: float
     passed: list[str] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)  # test, message
-    skipped: list[str] = field(default_factory=list)  # "test: reason"
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # test, reason
 
     def line(self) -> str:
         text = f"{self.name:<14}{len(self.passed):>5} passed"
@@ -58,7 +60,7 @@ def read_xml(suite: Suite, path: Path) -> None:
             suite.failed.append((name, "\n".join([*map(message_of, problems), output]).strip()))
         elif skips or case.get("status") in ("notrun", "disabled"):
             reason = message_of(skips[0]).splitlines() if skips else []
-            suite.skipped.append(f"{name}: {reason[0] if reason else 'not run'}")
+            suite.skipped.append((name, reason[0] if reason else "not run"))
         else:
             suite.passed.append(name)
 
@@ -68,9 +70,17 @@ def move_skipped(suite: Suite, log: str) -> None:
     lines = dict.fromkeys(line.removeprefix("SKIPPED: ") for line in log.splitlines() if line.startswith("SKIPPED: "))
     for line in lines:
         names = [name for name in suite.passed if line.startswith(f"{name}: ")]
+        test = max(names, key=len) if names else line.partition(": ")[0]
         if names:
-            suite.passed.remove(max(names, key=len))
-        suite.skipped.append(line)
+            suite.passed.remove(test)
+        suite.skipped.append((test, line.removeprefix(f"{test}: ")))
+
+
+def what_went_wrong(log: str) -> str:
+    """The lines that look like errors, else the last ones."""
+    lines = log.splitlines()
+    errors = [line for line in lines if re.search(r"error\b|undefined reference|ERROR|no end after", line)]
+    return "\n".join(errors[:LOG_LINES] or lines[-LOG_LINES:])
 
 
 def read_suite(results: Path, name: str) -> Suite:
@@ -81,8 +91,21 @@ def read_suite(results: Path, name: str) -> Suite:
     log = (results / f"{name}.log").read_text(errors="replace")
     move_skipped(suite, log)
     if suite.exit_code != 0 and not suite.failed:
-        suite.failed.append((f"exit code {suite.exit_code}", "\n".join(log.splitlines()[-LOG_TAIL_LINES:])))
+        suite.failed.append((f"exit code {suite.exit_code}", what_went_wrong(log)))
     return suite
+
+
+def skip_lines(suite: Suite) -> list[str]:
+    """A line per test; one for all where many have the same reason."""
+    tests: dict[str, list[str]] = {}
+    for test, reason in suite.skipped:
+        tests.setdefault(reason, []).append(test)
+    lines = []
+    for reason, names in tests.items():
+        if len(names) > MOST_SKIPS_LISTED:
+            names = [f"{len(names)} tests ({names[0]} ... {names[-1]})"]
+        lines += [f"skipped: {suite.name}: {name}: {reason}" for name in names]
+    return lines
 
 
 def indented(text: str) -> str:
@@ -101,11 +124,8 @@ def main() -> int:
     for suite in suites:
         for test, message in suite.failed:
             print(f"\nFAILED: {suite.name}: {test}\n{indented(message)}")
-    if any(suite.skipped for suite in suites):
-        print()
-    for suite in suites:
-        for test in suite.skipped:
-            print(f"skipped: {suite.name}: {test}")
+    skips = [line for suite in suites for line in skip_lines(suite)]
+    print("\n".join(["", *skips] if skips else []))
     passed, failed, skipped = (sum(len(part) for part in parts) for parts in (
         [suite.passed for suite in suites], [suite.failed for suite in suites], [suite.skipped for suite in suites]))
     print(f"\n{passed} passed, {failed} failed, {skipped} skipped")

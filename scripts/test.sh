@@ -55,7 +55,6 @@ step() {
 	if run "$@" >/dev/null; then
 		printf '%-14s%36s%7d s\n' "$1" "" $((SECONDS - begin))
 	else
-		tail -25 "$results/$1.log"
 		printf '%-14s%5s\n' "$1" FAILED
 		return 1
 	fi
