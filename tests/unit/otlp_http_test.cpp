@@ -63,7 +63,8 @@ private:
             std::string text;
             while (read_request(client.get(), text, stop)) {
                 const auto until = std::chrono::steady_clock::now() + delay_;
-                while (std::chrono::steady_clock::now() < until && !stop.stop_requested()) std::this_thread::sleep_for(5ms);
+                while (std::chrono::steady_clock::now() < until && !stop.stop_requested())
+                    std::this_thread::sleep_for(5ms);
                 const std::string& response = responses_[std::min(answered_, responses_.size() - 1)];
                 ++answered_;
                 if (::send(client.get(), response.data(), response.size(), MSG_NOSIGNAL) < 0) break;

@@ -65,8 +65,8 @@ public:
     [[nodiscard]] static Result<Output> open(const std::string& path) {
         const bool is_stdout = path == "-";
         // O_NONBLOCK: a FIFO without a reader is an error, not a wait.
-        Fd fd(is_stdout ? ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0)
-                        : ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644));
+        constexpr int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+        Fd fd(is_stdout ? ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0) : ::open(path.c_str(), flags, 0644));
         std::string name = is_stdout ? "standard output" : path;
         if (!fd) return fail_errno(Stage::open, "open " + name + " for spans");
         return Output(std::move(fd), std::move(name));
