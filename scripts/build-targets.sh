@@ -28,7 +28,7 @@ else
 	go=
 fi
 local_version=
-[ -z "$go" ] || local_version=$(GOTOOLCHAIN=local "$go" env GOVERSION)
+[ -z "$go" ] || local_version=$(GOTOOLCHAIN=local "$go" env GOVERSION 2>/dev/null || true)
 
 # toolchain RELEASE: the value of GOTOOLCHAIN for it; the machine's own Go serves for every patch of its release.
 toolchain() {

@@ -290,7 +290,7 @@ class Plan:
 
     @property
     def rows(self):
-        return self.json["rows"]
+        return [row for row in self.json["rows"] if row["attach"]]
 
     def sites(self, pid):
         """(symbol, bytes in the file, bytes in the memory of a process) at each site; position-dependent files."""

@@ -11,7 +11,7 @@ import pytest
 import kernel_view
 from harness import BUILD, OLDEST_AND_NEWEST, Plan, all_answered, assert_untouched, breakpoints, wait_until
 
-ATTACH_LOOP = BUILD / "bin" / "attach-loop"
+ATTACH_LOOP = BUILD / "bin" / "attach_loop"
 
 
 @pytest.mark.parametrize("build", OLDEST_AND_NEWEST)
