@@ -8,6 +8,7 @@ pass, so that nothing else in it can be the reason.
 
 usage: check.py SOURCE COMPILER [FLAG...]
 """
+import os
 import re
 import subprocess
 import sys
@@ -25,11 +26,16 @@ def main() -> int:
         print(f"{source}: no twin that compiles under '#ifdef OK'")
         return 1
 
-    good = subprocess.run([*command, "-DOK", source], capture_output=True, text=True, check=False)
+    def compile_with(*flags: str) -> subprocess.CompletedProcess[str]:
+        # LC_ALL: messages in English, with plain quotes.
+        return subprocess.run([*command, *flags, source], capture_output=True, text=True, check=False,
+                              env={**os.environ, "LC_ALL": "C"})
+
+    good = compile_with("-DOK")
     if good.returncode != 0:
         print(f"{source}: does not compile with -DOK:\n{good.stderr}")
         return 1
-    bad = subprocess.run([*command, source], capture_output=True, text=True, check=False)
+    bad = compile_with()
     if bad.returncode == 0:
         print(f"{source}: compiles, but must not")
         return 1
