@@ -4,7 +4,7 @@
 # Boots Debian's cloud kernels under QEMU and runs the HTTP test of tests/vm/init in them: run.sh [KERNEL...]
 #
 # KERNEL is a series such as 6.1 or 6.12 (default: both). Needs no root and no KVM. Everything the guest needs is in
-# its initramfs. Results go to build/test-results/vm-KERNEL.xml (JUnit); what can't run here is reported as SKIPPED.
+# its initramfs. Results go to build/test-results/vm-KERNEL.xml (JUnit); a kernel or tool that is missing costs a line that begins with SKIPPED.
 # BUILD_DIR (default: build) holds bin/ and targets/; TIMEOUT (default: 240) is in seconds for each kernel.
 set -eu
 
@@ -90,7 +90,7 @@ VERDICT failed end-reached the guest did not reach the end of its tests, see $lo
 			"failures=\"$failed\" skipped=\"$skipped\">"
 		printf '%s\n' "$verdicts" | while read -r _ verdict name reason; do
 			[ -n "$verdict" ] || continue
-			echo "<testcase classname=\"vm-$series\" name=\"$(xml "$name")\">"
+			echo "<testcase classname=\"vm-$series\" name=\"$series $(xml "$name")\">"
 			case $verdict in
 			failed) echo "<failure message=\"$(xml "$reason")\"/>" ;;
 			skipped) echo "<skipped message=\"$(xml "$reason")\"/>" ;;
@@ -99,8 +99,7 @@ VERDICT failed end-reached the guest did not reach the end of its tests, see $lo
 		done
 		echo '</testsuite>'
 	} >"$results/vm-$series.xml"
-	printf '%s\n' "$verdicts" | sed -n "s/^VERDICT skipped \([^ ]*\) */SKIPPED: vm $series \1: /p;
-		s/^VERDICT \(passed\|failed\) /vm $series: \1: /p"
+	printf '%s\n' "$verdicts" | sed -n "s/^VERDICT \(passed\|failed\|skipped\) /vm $series: \1: /p"
 	if [ "$failed" != 0 ]; then
 		status=1
 		echo "vm $series: the guest's console is in $log"
