@@ -4,7 +4,8 @@
 # Boots Debian's cloud kernels under QEMU and runs the HTTP test of tests/vm/init in them: run.sh [KERNEL...]
 #
 # KERNEL is a series such as 6.1 or 6.12 (default: both). Needs no root and no KVM. Everything the guest needs is in
-# its initramfs. Results go to build/test-results/vm-KERNEL.xml (JUnit); a kernel or tool that is missing costs a line that begins with SKIPPED.
+# its initramfs. Results go to build/test-results/vm-KERNEL.xml (JUnit); where a kernel or tool is missing, a line that
+# begins with SKIPPED says so.
 # BUILD_DIR (default: build) holds bin/ and targets/; TIMEOUT (default: 240) is in seconds for each kernel.
 set -eu
 
@@ -62,8 +63,11 @@ chmod +x "$tree/init"
 add "$build/bin/otel-ebpf-trace" "$build/bin/bpf_tests" "$build/targets/server-go1.24" "$build/targets/client"
 (cd "$tree" && find . | cpio -o -H newc --quiet --owner 0:0) >"$work/initramfs.cpio"
 
-# xml TEXT: escaped for an attribute.
+# xml TEXT: escaped.
 xml() { printf '%s' "$1" | tr -d '\000-\010\013-\037' | sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g; s/"/\&quot;/g'; }
+
+# output_of NAME: what a check of the guest printed when it failed.
+output_of() { tr -d '\r' <"$log" | sed -n "s/^$1| //p" | tail -40; }
 
 status=0
 for series in "$@"; do
@@ -92,7 +96,7 @@ VERDICT failed end-reached the guest did not reach the end of its tests, see $lo
 			[ -n "$verdict" ] || continue
 			echo "<testcase classname=\"vm-$series\" name=\"$series $(xml "$name")\">"
 			case $verdict in
-			failed) echo "<failure message=\"$(xml "$reason")\"/>" ;;
+			failed) echo "<failure message=\"$(xml "$reason")\">$(xml "$(output_of "$name")")</failure>" ;;
 			skipped) echo "<skipped message=\"$(xml "$reason")\"/>" ;;
 			esac
 			echo '</testcase>'
