@@ -79,7 +79,8 @@ def move_skipped(suite: Suite, log: str) -> None:
 def what_went_wrong(log: str) -> str:
     """The lines that look like errors, else the last ones."""
     lines = log.splitlines()
-    errors = [line for line in lines if re.search(r"error\b|undefined reference|ERROR|no end after", line)]
+    pattern = re.compile(r"error\b|undefined reference|ERROR|no end after")
+    errors = list(dict.fromkeys(filter(pattern.search, lines)))
     return "\n".join(errors[:LOG_LINES] or lines[-LOG_LINES:])
 
 
