@@ -148,8 +148,8 @@ struct Listing {
                ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.bytes.data() + offset, code.bytes.size() - offset,
                                                    &insn, operands))) {
             char text[128];
-            ZydisFormatterFormatInstruction(&formatter, &insn, operands, insn.operand_count_visible, text,
-                                            sizeof(text), ZYDIS_RUNTIME_ADDRESS_NONE, nullptr);
+            ZydisFormatterFormatInstruction(&formatter, &insn, operands, insn.operand_count_visible, text, sizeof(text),
+                                            ZYDIS_RUNTIME_ADDRESS_NONE, nullptr);
             Line line{code.vaddr + offset, insn.length, ZydisMnemonicGetString(insn.mnemonic), text, {}, {}};
             for (unsigned i = 0; i < insn.operand_count; ++i) {
                 ZyanU64 place = 0;
@@ -177,7 +177,9 @@ struct Listing {
     }
 };
 
-bool starts(const std::string& text, const std::string& prefix) { return text.rfind(prefix, 0) == 0; }
+bool starts(const std::string& text, const std::string& prefix) {
+    return text.rfind(prefix, 0) == 0;
+}
 
 bool is_emulated(const Listing::Line& line, KernelRelease kernel) {
     if (line.mnemonic == "nop") return line.length <= 2 || kernel >= KernelRelease{6, 18};
@@ -346,8 +348,8 @@ TEST_CASE("site: emulated sites for every point of net/http") {
                 INFO("go" << release << ": " << golden.symbol);
                 const Symbol* const symbol = program.find(golden.symbol);
                 REQUIRE(symbol != nullptr);
-                const auto point = site::entry(Arch::x86_64, program.code(*symbol).value(), kernel,
-                                               site::all_registers, program.morestack_query());
+                const auto point = site::entry(Arch::x86_64, program.code(*symbol).value(), kernel, site::all_registers,
+                                               program.morestack_query());
                 REQUIRE(point.has_value());
                 CHECK(point->rule == Rule::stack_check_jump);
                 CHECK(point->cost == CostClass::emulated);
@@ -396,8 +398,9 @@ TEST_CASE("site: callers of net/http functions agree with a linear search") {
             if (!starts(symbol.name, "net/http.") || !code) continue;
             const auto begin = std::chrono::steady_clock::now();
             const auto callers = site::x86_64::callers_of(*code, image);
-            slowest_ms = std::max(slowest_ms, std::chrono::duration<double, std::milli>(
-                                                  std::chrono::steady_clock::now() - begin).count());
+            slowest_ms =
+                std::max(slowest_ms,
+                         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
             if (!callers) {
                 ++open;
                 continue;
@@ -409,9 +412,10 @@ TEST_CASE("site: callers of net/http functions agree with a linear search") {
             INFO("go" << release << ": " << symbol.name);
             CHECK(found == calls[symbol.vaddr]);
         }
-        std::printf("callers: go%s, %zu functions of net/http with a closed caller set, %zu without; slowest search "
-                    "%.1f ms in %.1f MB of text\n",
-                    release, closed, open, slowest_ms, static_cast<double>(program.text_size()) / 1e6);
+        std::printf(
+            "callers: go%s, %zu functions of net/http with a closed caller set, %zu without; slowest search "
+            "%.1f ms in %.1f MB of text\n",
+            release, closed, open, slowest_ms, static_cast<double>(program.text_size()) / 1e6);
         CHECK(closed > 0);
     }
     if (programs == 0) SKIP_TEST("no Go programs (OTEL_EBPF_TEST_TARGETS)");

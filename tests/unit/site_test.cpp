@@ -82,7 +82,9 @@ private:
     std::vector<Fix> fixes_;
 };
 
-bool is_morestack(std::uint64_t target) { return target == morestack; }
+bool is_morestack(std::uint64_t target) {
+    return target == morestack;
+}
 
 Result<site::Point> entry(Assembler& function, KernelRelease kernel = linux_6_18,
                           site::LiveRegisters needed = site::all_registers) {
@@ -148,43 +150,43 @@ TEST_CASE("site: the emulation table follows the kernels") {
     using T = site::Treatment;
     struct Row {
         const char* bytes;
-        T old;  // 6.1
-        T now;  // 6.18
-        T next; // 7.2
+        T old;   // 6.1
+        T now;   // 6.18
+        T next;  // 7.2
     };
     const Row rows[] = {
-        {"90", T::emulated, T::emulated, T::emulated},                                // nop
-        {"66 90", T::emulated, T::emulated, T::emulated},                             // two-byte nop
-        {"f3 90", T::emulated, T::emulated, T::emulated},                             // pause
-        {"41 90", T::refused, T::refused, T::refused},                                // xchg %r8,%rax
-        {"0f 1f 00", T::stepped, T::emulated, T::emulated},                           // nopl
-        {"66 0f 1f 44 00 00", T::stepped, T::emulated, T::emulated},                  // six-byte nop
-        {"0f 1f 44 00 00", T::stepped, T::refused, T::emulated},                      // rewritten by 6.18
-        {"66 2e 0f 1f 84 00 00 00 00 00", T::refused, T::refused, T::refused},        // cs prefix
-        {"eb 00", T::emulated, T::emulated, T::emulated},                             // jmp
-        {"e9 00 00 00 00", T::emulated, T::emulated, T::emulated},                    //
-        {"76 00", T::emulated, T::emulated, T::emulated},                             // jbe
-        {"0f 86 00 00 00 00", T::emulated, T::emulated, T::emulated},                 //
-        {"2e 76 00", T::refused, T::refused, T::refused},                             // branch hint
-        {"66 76 00", T::refused, T::refused, T::refused},                             //
-        {"f2 eb 00", T::refused, T::refused, T::refused},                             // bnd jmp
-        {"e8 00 00 00 00", T::emulated, T::emulated, T::emulated},                    // call
-        {"55", T::emulated, T::emulated, T::emulated},                                // push %rbp
-        {"41 54", T::emulated, T::emulated, T::emulated},                             // push %r12
-        {"66 55", T::stepped, T::stepped, T::stepped},                                // push %bp
-        {"48 55", T::stepped, T::stepped, T::stepped},                                // needless REX.W
-        {"c3", T::stepped, T::stepped, T::stepped},                                   // ret
-        {"5d", T::stepped, T::stepped, T::stepped},                                   // pop %rbp
-        {"48 89 e5", T::stepped, T::stepped, T::stepped},                             // mov
-        {"49 3b 66 10", T::stepped, T::stepped, T::stepped},                          // cmp
-        {"f3 0f 1e fa", T::stepped, T::stepped, T::stepped},                          // endbr64
-        {"ff d2", T::stepped, T::stepped, T::stepped},                                // call *%rdx
-        {"f0 48 0f b1 0b", T::refused, T::refused, T::refused},                       // lock cmpxchg
-        {"0f 05", T::refused, T::refused, T::refused},                                // syscall
-        {"0f 0b", T::refused, T::refused, T::refused},                                // ud2
-        {"cc", T::refused, T::refused, T::refused},                                   // int3
-        {"c5 fe 6f 06", T::refused, T::refused, T::refused},                          // vmovdqu
-        {"66 0f 38 00 c1", T::refused, T::refused, T::refused},                       // pshufb
+        {"90", T::emulated, T::emulated, T::emulated},                          // nop
+        {"66 90", T::emulated, T::emulated, T::emulated},                       // two-byte nop
+        {"f3 90", T::emulated, T::emulated, T::emulated},                       // pause
+        {"41 90", T::refused, T::refused, T::refused},                          // xchg %r8,%rax
+        {"0f 1f 00", T::stepped, T::emulated, T::emulated},                     // nopl
+        {"66 0f 1f 44 00 00", T::stepped, T::emulated, T::emulated},            // six-byte nop
+        {"0f 1f 44 00 00", T::stepped, T::refused, T::emulated},                // rewritten by 6.18
+        {"66 2e 0f 1f 84 00 00 00 00 00", T::refused, T::refused, T::refused},  // cs prefix
+        {"eb 00", T::emulated, T::emulated, T::emulated},                       // jmp
+        {"e9 00 00 00 00", T::emulated, T::emulated, T::emulated},              //
+        {"76 00", T::emulated, T::emulated, T::emulated},                       // jbe
+        {"0f 86 00 00 00 00", T::emulated, T::emulated, T::emulated},           //
+        {"2e 76 00", T::refused, T::refused, T::refused},                       // branch hint
+        {"66 76 00", T::refused, T::refused, T::refused},                       //
+        {"f2 eb 00", T::refused, T::refused, T::refused},                       // bnd jmp
+        {"e8 00 00 00 00", T::emulated, T::emulated, T::emulated},              // call
+        {"55", T::emulated, T::emulated, T::emulated},                          // push %rbp
+        {"41 54", T::emulated, T::emulated, T::emulated},                       // push %r12
+        {"66 55", T::stepped, T::stepped, T::stepped},                          // push %bp
+        {"48 55", T::stepped, T::stepped, T::stepped},                          // needless REX.W
+        {"c3", T::stepped, T::stepped, T::stepped},                             // ret
+        {"5d", T::stepped, T::stepped, T::stepped},                             // pop %rbp
+        {"48 89 e5", T::stepped, T::stepped, T::stepped},                       // mov
+        {"49 3b 66 10", T::stepped, T::stepped, T::stepped},                    // cmp
+        {"f3 0f 1e fa", T::stepped, T::stepped, T::stepped},                    // endbr64
+        {"ff d2", T::stepped, T::stepped, T::stepped},                          // call *%rdx
+        {"f0 48 0f b1 0b", T::refused, T::refused, T::refused},                 // lock cmpxchg
+        {"0f 05", T::refused, T::refused, T::refused},                          // syscall
+        {"0f 0b", T::refused, T::refused, T::refused},                          // ud2
+        {"cc", T::refused, T::refused, T::refused},                             // int3
+        {"c5 fe 6f 06", T::refused, T::refused, T::refused},                    // vmovdqu
+        {"66 0f 38 00 c1", T::refused, T::refused, T::refused},                 // pshufb
     };
     for (const Row& row : rows) {
         INFO(row.bytes);
@@ -235,6 +237,9 @@ TEST_CASE("site: entry at the jump of the stack check") {
         Assembler g;
         g.raw("4c 8b 35 00 10 00 00 64 4d 8b 36 49 3b 66 10").short_branch("76", "grow").raw(body).grow();
         check_point(entry(g), 15, Rule::stack_check_jump);
+        Assembler h;
+        h.raw("49 c7 c6 f8 ff ff ff 64 4d 8b 36 49 3b 66 10").short_branch("76", "grow").raw(body).grow();
+        check_point(entry(h), 15, Rule::stack_check_jump);
     }
     SECTION("next call keeps the site and says what it is for") {
         Assembler f;
@@ -399,7 +404,7 @@ TEST_CASE("site: code that can't be followed is refused") {
         check_refused(entry(f), "bounds of the function are impossible");
     }
     SECTION("what may come last") {
-        for (const char* const end : {"c3", "0f 0b", "ff e0", "c3 cc cc", "c3 00 00 00", "c3 90 0f 1f 00"}) {
+        for (const char* const end : {"c3", "0f 0b", "cd 03", "ff e0", "c3 cc cc", "c3 00 00 00", "c3 90 0f 1f 00"}) {
             Assembler f;
             f.raw("55").raw(end);
             INFO(end);

@@ -25,14 +25,14 @@ struct Section {
 
 // What a search for callers reads.
 struct Image {
-    std::span<const Section> text = {};      // all executable sections
+    std::span<const Section> text = {};  // all executable sections
     // What may hold function pointers: read-only and writable data, and the relocations of a position-independent
     // executable.
     std::span<const Section> data = {};
     // Where the method tables of Go types are (moduledata.types to etypes). More than them, up to all read-only data,
     // is safe but takes other numbers for methods; .gopclntab must stay out, it lists every function.
     std::span<const Section> method_tables = {};
-    std::uint64_t go_text_start = 0;         // runtime.text, to which method tables are relative
+    std::uint64_t go_text_start = 0;  // runtime.text, to which method tables are relative
     std::function<std::optional<Code>(std::uint64_t vaddr)> function_at = {};  // the function that covers an address
 };
 
@@ -159,8 +159,7 @@ inline Result<std::vector<CallerSite>> callers_of(const Code& callee, const Imag
             if (!site.call_vaddrs.empty()) callers.push_back(std::move(site));
         }
     }
-    if (callers.empty())
-        return refuse(what, callee, 0, "no function calls it; it is inlined everywhere or never used");
+    if (callers.empty()) return refuse(what, callee, 0, "no function calls it; it is inlined everywhere or never used");
     return callers;
 }
 

@@ -19,7 +19,9 @@ namespace otel_ebpf::site::x86_64 {
 using Registers = std::uint16_t;
 inline constexpr unsigned rax = 0, rcx = 1, rdx = 2, rbx = 3, rsp = 4, rbp = 5, rsi = 6, rdi = 7, r8 = 8, r9 = 9,
                           r10 = 10, r11 = 11, r12 = 12, r13 = 13, r14 = 14, r15 = 15;
-constexpr Registers bit(unsigned register_number) { return static_cast<Registers>(1U << register_number); }
+constexpr Registers bit(unsigned register_number) {
+    return static_cast<Registers>(1U << register_number);
+}
 
 // go.googlesource.com/go, src/cmd/compile/abi-internal.md, "amd64 architecture"
 inline constexpr unsigned go_integer_registers[] = {rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11};
@@ -36,21 +38,21 @@ constexpr Registers registers_of(LiveRegisters live) {
 // Where control goes after an instruction.
 enum class Flow : std::uint8_t {
     next,
-    call,           // direct
+    call,  // direct
     indirect_call,
     jump,           // direct
     conditional,    // falls through or jumps
     jump_table,     // jmp *TABLE(,INDEX,8): to a case of the same function
     indirect_jump,  // any other: leaves the function
     ret,
-    trap,           // never continues: ud2, int3, hlt
+    trap,  // never continues: ud2, int3 or int $3, hlt
 };
 
 struct Instruction {
     std::uint32_t offset = 0;  // from the start of the function
     Flow flow = Flow::next;
     Encoding encoding = {};
-    Registers writes = 0;      // general-purpose registers written, in part or whole
+    Registers writes = 0;  // general-purpose registers written, in part or whole
     bool has_target = false;
     std::uint64_t target = 0;  // of a direct branch or call
     bool has_reference = false;
@@ -109,8 +111,8 @@ inline Encoding encoding_of(const ZydisDecodedInstruction& raw) {
 }
 
 inline Flow flow_of(const ZydisDecodedInstruction& raw, const ZydisDecodedOperand* operands) {
-    const bool direct = raw.operand_count > 0 && operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
-                        operands[0].imm.is_relative != 0;
+    const bool direct =
+        raw.operand_count > 0 && operands[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE && operands[0].imm.is_relative != 0;
     switch (raw.meta.category) {
         case ZYDIS_CATEGORY_CALL: return direct ? Flow::call : Flow::indirect_call;
         case ZYDIS_CATEGORY_COND_BR: return Flow::conditional;
@@ -129,6 +131,7 @@ inline Flow flow_of(const ZydisDecodedInstruction& raw, const ZydisDecodedOperan
         case ZYDIS_MNEMONIC_UD2:
         case ZYDIS_MNEMONIC_INT3:
         case ZYDIS_MNEMONIC_HLT: return Flow::trap;
+        case ZYDIS_MNEMONIC_INT: return operands[0].imm.value.u == 3 ? Flow::trap : Flow::next;
         default: return Flow::next;
     }
 }
@@ -223,8 +226,8 @@ inline Result<Function> decode(const Code& code, std::string_view what) {
         if (offset >= padding && detail::ends_here(function.instructions)) break;
         ZydisDecodedInstruction raw;
         ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-        const ZyanStatus status = ZydisDecoderDecodeFull(&decoder, code.bytes.data() + offset,
-                                                         code.bytes.size() - offset, &raw, operands);
+        const ZyanStatus status =
+            ZydisDecoderDecodeFull(&decoder, code.bytes.data() + offset, code.bytes.size() - offset, &raw, operands);
         if (status == ZYDIS_STATUS_NO_MORE_DATA)
             return refuse(what, code, offset, "the function ends inside an instruction; its bounds are wrong");
         if (!ZYAN_SUCCESS(status))

@@ -45,9 +45,9 @@ enum class Rex : std::uint8_t { any, none, without_b, with_b, only_b };
 // The first row that matches an encoding decides; an instruction without a row is single-stepped.
 struct EmulationRow {
     OpcodeMap map = OpcodeMap::one_byte;
-    std::uint8_t first = 0;   // opcodes first..last
+    std::uint8_t first = 0;  // opcodes first..last
     std::uint8_t last = 0;
-    int modrm_reg = -1;       // -1: any
+    int modrm_reg = -1;  // -1: any
     Rex rex = Rex::any;
     Prefixes allowed = 0;     // legacy prefixes under which the row holds
     std::uint8_t length = 0;  // 0: any
@@ -60,6 +60,7 @@ inline constexpr Prefixes any_prefix = 0xff;
 
 // Linux, arch/x86/kernel/uprobes.c. Branches are emulated since 3.16, push since 4.16 (commit e7ed9d9bd037), 0f 1f
 // since 6.18. What can't be attached, or must not be, comes first.
+// clang-format off
 inline constexpr EmulationRow emulation_table[] = {
     // 90 with REX.B is xchg %r8,%rax, yet branch_setup_xol_ops() takes it for a nop: a probe would corrupt the target.
     {.first = 0x90, .last = 0x90, .rex = Rex::with_b, .allowed = any_prefix},
@@ -94,6 +95,7 @@ inline constexpr EmulationRow emulation_table[] = {
     {.first = 0xe8, .last = 0xe9, .allowed = any_prefix},
     {.first = 0xeb, .last = 0xeb, .allowed = any_prefix},
 };
+// clang-format on
 
 constexpr bool holds(Rex wanted, std::uint8_t rex) {
     const bool b = (rex & 0x01) != 0;

@@ -37,8 +37,7 @@ inline tl::expected<Point, std::string> site_after(const Function& function, std
                              (joined ? ", also reached without it" : "")};
         if (code[i].flow != Flow::next) return none("control leaves the straight line at " + at(code[i].offset));
         if ((code[i].writes & kept) != 0)
-            return none("the instruction at " + at(code[i].offset) +
-                        " overwrites a result or moves the stack pointer");
+            return none("the instruction at " + at(code[i].offset) + " overwrites a result or moves the stack pointer");
     }
     return none("no emulated instruction follows closely");
 }
@@ -107,8 +106,7 @@ inline std::optional<std::size_t> tail_site(const Function& function, std::size_
     return std::nullopt;
 }
 
-inline Result<std::vector<Point>> choose_returns(const Function& function, KernelRelease kernel,
-                                                 LiveRegisters needed) {
+inline Result<std::vector<Point>> choose_returns(const Function& function, KernelRelease kernel, LiveRegisters needed) {
     using site::detail::at;
     using site::detail::refuse;
     const std::string what = "return sites";

@@ -15,7 +15,7 @@
 namespace otel_ebpf::site::x86_64 {
 namespace detail {
 
-inline constexpr unsigned longest_prologue = 8;         // instructions up to and with the site
+inline constexpr unsigned longest_prologue = 8;  // instructions up to and with the site
 inline constexpr std::uint32_t longest_prologue_bytes = 48;
 // Between the call of morestack and the jump back lie the reloads of at most 9 integer and 15 float registers.
 inline constexpr unsigned longest_reload = 24;
@@ -54,7 +54,7 @@ inline Reentry reentry_of(const Function& function, const MorestackQuery& is_mor
 
 // Where the jumps of a stack check are, as indices of instructions.
 struct StackCheck {
-    std::size_t jump = 0;                      // jbe: taken when the stack must grow
+    std::size_t jump = 0;                           // jbe: taken when the stack must grow
     std::optional<std::size_t> overflow_jump = {};  // huge frames: jb, taken when the frame is larger than the stack
 };
 
@@ -68,10 +68,11 @@ inline std::optional<StackCheck> stack_check(const Function& function) {
     std::size_t i = 0;
     if (is(i, {0x64, 0x4c, 0x8b, 0x34, 0x25})) {  // mov %fs:DISP,%r14
         i += 1;
-    } else if (is(i, {0x4c, 0x8b, 0x35}) && is(i + 1, {0x64, 0x4d, 0x8b, 0x36})) {  // mov GOT,%r14; mov %fs:(%r14),%r14
+    } else if ((is(i, {0x49, 0xc7, 0xc6}) || is(i, {0x4c, 0x8b, 0x35})) &&  // mov $DISP,%r14 or mov GOT(%rip),%r14
+               is(i + 1, {0x64, 0x4d, 0x8b, 0x36})) {                       // mov %fs:(%r14),%r14
         i += 2;
     }
-    unsigned rex = 0x4d;  // the compared register is %r12
+    unsigned rex = 0x4d;                                                       // the compared register is %r12
     if (is(i, {0x4c, 0x8d, 0x64, 0x24}) || is(i, {0x4c, 0x8d, 0xa4, 0x24})) {  // lea -N(%rsp),%r12
         i += 1;
     } else if (is(i, {0x49, 0x89, 0xe4})) {                                                         // mov %rsp,%r12
@@ -112,8 +113,8 @@ inline std::optional<std::string> entry_obstacle(const Function& function, std::
         return "the first emulated instruction, at " + at(site.offset) + ", is too far from the entry";
     const Registers kept = registers_of(needed) | bit(go_closure_context) | bit(rsp);
     for (std::size_t i = 0; i < index; ++i) {
-        const bool passes = code[i].flow == Flow::next ||
-                            (code[i].flow == Flow::conditional && conditional_jumps_lead_to_morestack);
+        const bool passes =
+            code[i].flow == Flow::next || (code[i].flow == Flow::conditional && conditional_jumps_lead_to_morestack);
         if (!passes) return "control leaves the straight line at " + at(code[i].offset);
         if ((code[i].writes & kept) != 0)
             return "the instruction at " + at(code[i].offset) + " overwrites an argument or moves the stack pointer";
@@ -129,8 +130,7 @@ inline bool writes_before(const Function& function, std::size_t index, unsigned 
     return false;
 }
 
-inline Point make_point(const Function& function, const Instruction& site, CostClass cost, Rule rule,
-                        std::string why) {
+inline Point make_point(const Function& function, const Instruction& site, CostClass cost, Rule rule, std::string why) {
     return {function.vaddr_of(site), cost, FlagsFilter::none, rule, std::move(why)};
 }
 

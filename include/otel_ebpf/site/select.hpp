@@ -13,8 +13,8 @@ namespace otel_ebpf::site {
 namespace detail {
 
 inline Failure unsupported(Arch arch, const Code& code) {
-    return fail(Stage::unsupported, "choose a site in " + std::string(code.name) + ": sites are known for x86-64 "
-                                    "only, this executable is for " + std::string(to_string(arch)));
+    return fail(Stage::unsupported, "choose a site in " + std::string(code.name) + ": this executable is for " +
+                                        std::string(to_string(arch)) + ", sites are known for x86-64 only");
 }
 
 }  // namespace detail
@@ -68,8 +68,8 @@ inline Result<std::vector<Point>> end_sites(Arch arch, const Code& code, const I
 
     auto inside = x86_64::returns(code, kernel, needed_results);
     if (!inside)
-        return fail(Stage::symbol, inside.error().what + "; the operation has no end site (" +
-                                       in_callers.error().what + ")");
+        return fail(Stage::symbol,
+                    inside.error().what + "; the operation has no end site (" + in_callers.error().what + ")");
     for (Point& point : *inside)
         if (point.cost == CostClass::stepped) point.why += "; " + in_callers.error().what;
     return inside;

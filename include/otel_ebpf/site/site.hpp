@@ -141,7 +141,9 @@ inline std::string hex(std::uint64_t value) {
     return "0x" + std::string(text, end);
 }
 
-inline std::string at(std::uint64_t offset) { return "+" + std::to_string(offset); }
+inline std::string at(std::uint64_t offset) {
+    return "+" + std::to_string(offset);
+}
 
 // "choose a WHAT in NAME at OFFSET: REASON"
 inline Failure refuse(std::string_view what, const Code& code, std::uint64_t offset, std::string_view reason) {
