@@ -103,8 +103,8 @@ constexpr QueryParameter take_parameter(std::string_view& query) {
 }
 
 constexpr bool is_secret(const QueryParameter& parameter) {
-    return parameter.has_value && std::find(secret_query_keys.begin(), secret_query_keys.end(), parameter.key) !=
-                                      secret_query_keys.end();
+    return parameter.has_value &&
+           std::find(secret_query_keys.begin(), secret_query_keys.end(), parameter.key) != secret_query_keys.end();
 }
 
 }  // namespace detail
@@ -178,8 +178,7 @@ inline void set_status_code(Span& span, std::uint16_t code) {
     std::array<char, 5> digits;
     const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), code).ptr;
     span.status = StatusCode::error;
-    span.set(semconv::error_type,
-             span.arena().copy({digits.data(), static_cast<std::size_t>(end - digits.data())}));
+    span.set(semconv::error_type, span.arena().copy({digits.data(), static_cast<std::size_t>(end - digits.data())}));
 }
 
 }  // namespace otel_ebpf::http

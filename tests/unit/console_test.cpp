@@ -155,7 +155,7 @@ TEST_CASE("console: a tree in plain lines") {
     spans[2].status = oe::StatusCode::error;
     spans[2].set("http.response.status_code", std::int64_t{503});
     spans[2].set("error.type", "503");
-    spans[2].set("url.full", "http://stock/7");
+    spans[2].set("peer", "stock");
     spans[3].name = "GET /buy";
     spans[3].kind = oe::SpanKind::server;
     spans[3].end_unix_ns = spans[3].start_unix_ns + 12'345'678;
@@ -167,7 +167,7 @@ TEST_CASE("console: a tree in plain lines") {
 22:13:20.000  4bf92f35   12.3 ms  front        server    GET /buy                                  200  url.query=item=7
 22:13:20.001  4bf92f35   1.23 ms  front        internal  ├─ price                                  item=apple
 22:13:20.002  4bf92f35   1.23 ms  front        internal  │  └─ tax
-22:13:20.007  4bf92f35   1.23 ms  front        client    └─ GET /stock/{item}                      503  url.full=http://stock/7
+22:13:20.007  4bf92f35   1.23 ms  front        client    └─ GET /stock/{item}                      503  peer=stock
 )");
     const std::string colored = printed_by(spans, {.colors = true});
     CHECK(colored.find("\x1b[31m503") != std::string::npos);

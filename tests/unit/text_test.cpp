@@ -42,7 +42,8 @@ TEST_CASE("text: JSON strings") {
     CHECK(json_of("GET /items/{id}") == R"("GET /items/{id}")");
     CHECK(json_of("a\"b\\c/") == R"("a\"b\\c/")");
     CHECK(json_of(std::string_view("\0\x1b\x7f\n", 4)) == R"("\u0000\u001b\u007f\u000a")");
-    CHECK(json_of("\xc2\x9b" "31m") == R"("\u009b31m")");
+    CHECK(json_of("\xc2\x9b"
+                  "31m") == R"("\u009b31m")");
     CHECK(json_of("K\xc3\xb6ln \xe2\x82\xac \xf0\x9f\x98\x80") == "\"K\xc3\xb6ln \xe2\x82\xac \xf0\x9f\x98\x80\"");
 }
 
@@ -55,13 +56,13 @@ TEST_CASE("text: what is not UTF-8 becomes U+FFFD, byte by byte") {
     };
     CHECK(terminal_of("\xff") == repeat(1));
     CHECK(terminal_of("a\x80z") == "a" + repeat(1) + "z");
-    CHECK(terminal_of("\xc0\xaf") == repeat(2));              // overlong
+    CHECK(terminal_of("\xc0\xaf") == repeat(2));  // overlong
     CHECK(terminal_of("\xe0\x80\xaf") == repeat(3));
     CHECK(terminal_of("\xf0\x80\x80\xaf") == repeat(4));
-    CHECK(terminal_of("\xed\xa0\x80") == repeat(3));          // surrogate
-    CHECK(terminal_of("\xf4\x90\x80\x80") == repeat(4));      // above U+10FFFF
+    CHECK(terminal_of("\xed\xa0\x80") == repeat(3));      // surrogate
+    CHECK(terminal_of("\xf4\x90\x80\x80") == repeat(4));  // above U+10FFFF
     CHECK(terminal_of("\xf5\x80\x80\x80") == repeat(4));
-    CHECK(terminal_of("\xe2\x82") == repeat(2));              // cut off
+    CHECK(terminal_of("\xe2\x82") == repeat(2));  // cut off
     CHECK(terminal_of("\xf0\x9f\x98") == repeat(3));
     CHECK(terminal_of("\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf") == "\xed\x9f\xbf\xee\x80\x80\xf4\x8f\xbf\xbf");
 }

@@ -57,9 +57,9 @@ private:
 // stay whole.
 class Output {
 public:
-    static constexpr std::size_t write_bytes = 128 * 1024;        // written at once when so much is there
-    static constexpr std::size_t max_pending_bytes = 4u << 20;    // held for a slow reader
-    static constexpr std::chrono::milliseconds max_age{50};       // written when so old, at the next commit
+    static constexpr std::size_t write_bytes = 128 * 1024;      // written at once when so much is there
+    static constexpr std::size_t max_pending_bytes = 4u << 20;  // held for a slow reader
+    static constexpr std::chrono::milliseconds max_age{50};     // written when so old, at the next commit
 
     // Appends to the file PATH, created when missing; "-" is standard output.
     [[nodiscard]] static Result<Output> open(const std::string& path) {
@@ -162,8 +162,8 @@ private:
     std::string name_;
     bool is_file_ = false;
     std::string buffer_;
-    std::size_t begin_ = 0;   // of units_.front() in buffer_
-    std::size_t sent_ = 0;    // bytes at the front of buffer_ that are out
+    std::size_t begin_ = 0;  // of units_.front() in buffer_
+    std::size_t sent_ = 0;   // bytes at the front of buffer_ that are out
     std::deque<Unit> units_;
     TimePoint last_write_{};
     SinkStats stats_;

@@ -38,8 +38,8 @@ struct OtlpHttpOptions {
     std::vector<std::pair<std::string, std::string>> headers{};
     std::size_t max_queued_bytes = 8u << 20;  // of JSON, that being sent included; more is dropped and counted
     std::size_t max_queued_spans = 32768;
-    std::size_t max_request_bytes = 1u << 20; // a batch that is larger goes alone
-    std::chrono::milliseconds max_delay{200}; // that a span waits for others to share a request with
+    std::size_t max_request_bytes = 1u << 20;  // a batch that is larger goes alone
+    std::chrono::milliseconds max_delay{200};  // that a span waits for others to share a request with
     std::chrono::milliseconds request_timeout{10'000};
     std::chrono::milliseconds first_backoff{500};  // doubles, with jitter, up to max_backoff; Retry-After wins
     std::chrono::milliseconds max_backoff{5'000};
@@ -389,7 +389,7 @@ private:
     std::deque<Request> queue_;
     std::uint64_t queued_spans_ = 0;  // that being sent included
     std::size_t queued_bytes_ = 0;
-    std::uint64_t flushes_ = 0;       // that wait now
+    std::uint64_t flushes_ = 0;  // that wait now
     std::uint64_t flushes_begun_ = 0;
     SinkStats stats_;
 

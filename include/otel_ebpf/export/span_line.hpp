@@ -22,7 +22,7 @@ namespace otel_ebpf {
 
 // All text is safe on a terminal.
 struct SpanLine {
-    std::string trace;    // first 8 digits of the trace id
+    std::string trace;  // first 8 digits of the trace id
     std::string service;
     std::string name;
     std::string result;   // "200", "ok", "error" or nothing
@@ -179,8 +179,8 @@ inline SpanLine make_span_line(const Span& span, std::string_view service, bool 
 
 // Appends one line per span, children indented under their parents, each ended by a newline.
 inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> tree, bool with_colors) {
-    constexpr std::uint32_t max_depth = 24;    // deeper spans are drawn at this depth
-    constexpr std::size_t name_width = 40;     // branches included; keeps results and details in columns
+    constexpr std::uint32_t max_depth = 24;  // deeper spans are drawn at this depth
+    constexpr std::size_t name_width = 40;   // branches included; keeps results and details in columns
     constexpr std::string_view dim = "\x1b[2m", bold = "\x1b[1m", red = "\x1b[31m", green = "\x1b[32m",
                                yellow = "\x1b[33m", reset = "\x1b[0m";
     const auto paint = [&](std::string_view color) {

@@ -17,11 +17,11 @@
 namespace otel_ebpf {
 
 struct TraceTreeLimits {
-    std::size_t spans = 4096;            // held in all; the oldest tree goes first
-    std::size_t spans_per_trace = 512;   // a tree with so many goes at once
-    std::chrono::milliseconds root_grace{20};     // after the root, for spans of other processes that were read later
-    std::chrono::milliseconds entry_grace{200};   // after a span whose parent is remote: its caller may be watched too
-    std::chrono::milliseconds patience{1000};     // after the first span, when neither came
+    std::size_t spans = 4096;                    // held in all; the oldest tree goes first
+    std::size_t spans_per_trace = 512;           // a tree with so many goes at once
+    std::chrono::milliseconds root_grace{20};    // after the root, for spans of other processes that were read later
+    std::chrono::milliseconds entry_grace{200};  // after a span whose parent is remote: its caller may be watched too
+    std::chrono::milliseconds patience{1000};    // after the first span, when neither came
 };
 
 // Holds a `Payload` per span: what the view wants to know of it once its tree is ready.
@@ -35,9 +35,9 @@ public:
         SpanId parent;
         std::uint64_t start_unix_ns = 0;
         Payload payload{};
-        std::uint32_t depth = 0;          // 0: a root, as far as is known
-        bool is_last_child = true;        // of its parent
-        bool parent_is_missing = false;   // has a parent in the same process that is not in the tree
+        std::uint32_t depth = 0;         // 0: a root, as far as is known
+        bool is_last_child = true;       // of its parent
+        bool parent_is_missing = false;  // has a parent in the same process that is not in the tree
     };
 
     explicit TraceTrees(TraceTreeLimits limits = {}) : limits_(limits) {}

@@ -29,7 +29,9 @@ oe::Span make_span(oe::TextArena& arena, unsigned i) {
     span.scope = i % 50 < 25 ? &net_http : &pricing;
     if (i % 4 == 0) return span;
     span.set("text", "caf\xc3\xa9 \"\\/");
-    span.set("bytes", arena.copy(std::string("\0\xff\x80\xc2\x9b" "31m\n", 9)));
+    span.set("bytes", arena.copy(std::string("\0\xff\x80\xc2\x9b"
+                                             "31m\n",
+                                             9)));
     span.set("integer", -std::int64_t{i});
     span.set("real", oe::Value(i / 7.0));
     span.set("yes", i % 8 == 1);
