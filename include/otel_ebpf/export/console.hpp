@@ -23,7 +23,7 @@ namespace otel_ebpf {
 
 struct ConsoleOptions {
     bool all_attributes = false;
-    std::optional<bool> colors{};  // default: on a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb is set
+    std::optional<bool> colors{};  // default: on a terminal that wants_colors()
     TraceTreeLimits limits{};
 };
 
@@ -62,14 +62,15 @@ public:
 
     [[nodiscard]] SinkStats stats() const override { return output_.stats(); }
 
-private:
-    static bool wants_colors() {
+    // Whether somebody at a terminal wants colours: not with NO_COLOR (https://no-color.org) or TERM=dumb.
+    [[nodiscard]] static bool wants_colors() {
         const char* const no_color = std::getenv("NO_COLOR");
         const char* const terminal = std::getenv("TERM");
         return (no_color == nullptr || *no_color == '\0') &&
                (terminal == nullptr || std::string_view(terminal) != "dumb");
     }
 
+private:
     static std::string_view service_of(const Resource& resource) {
         for (const auto& [key, value] : resource.attributes) {
             const auto* const text = std::get_if<std::string>(&value);
@@ -83,7 +84,7 @@ private:
     }
 
     void print(std::span<const SpanLineTrees::Node> tree) {
-        append_tree(output_.buffer(), tree, colors_);
+        append_tree(output_.buffer(), tree, {.colors = colors_});
         output_.commit(tree.size());
     }
 

@@ -177,14 +177,22 @@ inline SpanLine make_span_line(const Span& span, std::string_view service, bool 
     return line;
 }
 
+// What of a SpanLine is drawn, for views narrower than a log.
+struct TreeStyle {
+    bool colors = false;
+    bool trace_ids = true;
+    bool kinds = true;
+    std::size_t service_width = 12;
+    std::size_t name_width = 40;  // branches included; keeps results and details in columns
+};
+
 // Appends one line per span, children indented under their parents, each ended by a newline.
-inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> tree, bool with_colors) {
+inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> tree, const TreeStyle& style) {
     constexpr std::uint32_t max_depth = 24;  // deeper spans are drawn at this depth
-    constexpr std::size_t name_width = 40;   // branches included; keeps results and details in columns
     constexpr std::string_view dim = "\x1b[2m", bold = "\x1b[1m", red = "\x1b[31m", green = "\x1b[32m",
                                yellow = "\x1b[33m", reset = "\x1b[0m";
     const auto paint = [&](std::string_view color) {
-        if (with_colors) out += color;
+        if (style.colors) out += color;
     };
     std::vector<bool> more_follow;  // per depth: whether an ancestor there has younger siblings
     for (const SpanLineTrees::Node& node : tree) {
@@ -195,16 +203,20 @@ inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> t
 
         paint(dim);
         detail::append_time_of_day(out, line.start_unix_ns);
-        out += "  ";
-        out += line.trace;
+        if (style.trace_ids) {
+            out += "  ";
+            out += line.trace;
+        }
         paint(reset);
         out += "  ";
         detail::append_right(out, detail::duration_text(line.duration_ns), 8);
         out += "  ";
         paint(dim);
-        detail::append_left(out, line.service, 12);
-        out += ' ';
-        detail::append_left(out, to_string(line.kind), 8);
+        detail::append_left(out, line.service, style.service_width);
+        if (style.kinds) {
+            out += ' ';
+            detail::append_left(out, to_string(line.kind), 8);
+        }
         out += "  ";
         std::string branch;
         for (std::uint32_t i = 1; i < depth; ++i) branch += more_follow[i] ? "│  " : "   ";
@@ -215,7 +227,7 @@ inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> t
         paint(depth == 0 ? bold : std::string_view());
         const std::size_t used = detail::count_characters(branch);
         const bool is_last_column = line.result.empty() && line.details.empty();
-        detail::append_left(out, line.name, is_last_column ? 0 : name_width - std::min(used, name_width));
+        detail::append_left(out, line.name, is_last_column ? 0 : style.name_width - std::min(used, style.name_width));
         paint(reset);
         if (!line.result.empty()) {
             out += "  ";
