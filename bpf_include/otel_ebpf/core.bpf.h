@@ -28,6 +28,16 @@
 #define OE_INLINE static inline
 #endif
 
+/* For what is too large to repeat at each call; a header need not call all it defines. */
+#ifdef __bpf__
+#define OE_NOINLINE static __noinline __attribute__((unused))
+#else
+#define OE_NOINLINE static inline
+#endif
+
+/* Makes the compiler forget what it knows of a variable, so that the checks on it stay next to its use. */
+#define OE_OPAQUE(variable) __asm__ volatile("" : "+r"(variable))
+
 /* Not in bpf_helpers.h of libbpf 1.1. */
 #ifndef likely
 #define likely(x) __builtin_expect(!!(x), 1)

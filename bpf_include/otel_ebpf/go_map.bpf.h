@@ -47,106 +47,113 @@ struct __oe_hmap {
 #define __OE_MIN_TOPHASH 5
 #define __OE_SAME_SIZE_GROW 8
 
-/* Bytes of scratch memory that a lookup needs. */
-#define OE_GO_MAP_SCRATCH 512
-
 /* Groups or buckets walked at most: 8 times as many slots. */
 #define OE_GO_MAP_MAX_STEPS 1024
 
-/* Keys are told apart by length first; two of one length can't be asked for together. */
+/* A key of at most 15 bytes, zero-padded. */
 struct oe_go_map_wanted {
-	char key[16];
-	__u32 key_len;
-	bool found;
+	union {
+		char key[16];
+		__u64 key_words[2];
+	};
+	__u64 key_len;
 	struct oe_go_slice value; /* when found */
+	__u64 found;
 };
 
 #define OE_GO_MAP_WANTED 2
 
+/*
+ * Lives in a map value, not on the stack: the verifier then takes every member for unknown and need not follow each
+ * combination of them.
+ */
 struct oe_go_map_walk {
-	__u8 *scratch; /* OE_GO_MAP_SCRATCH bytes */
 	struct oe_go_map_wanted wanted[OE_GO_MAP_WANTED];
-	bool done;
-	bool incomplete;
+	__u64 incomplete; /* the map is larger than what is walked */
 	/* position */
-	bool swiss;
-	__u64 base;       /* groups of the current table, or the current bucket array */
-	__u64 mask;       /* groups or buckets of it, less one */
+	__u64 swiss;
+	__u64 base;     /* groups of the current table, or the current bucket array */
+	__u64 mask;     /* groups or buckets of it, less one */
 	__u64 dir_ptr;
 	__u64 dir_len;
-	__u64 table;      /* next table */
-	__u64 index;      /* next group or bucket */
-	__u64 chained;    /* overflow bucket to read next */
+	__u64 table;    /* next table */
+	__u64 index;    /* next group or bucket */
+	__u64 chained;  /* overflow bucket to read next */
 	__u64 old_base;
 	__u64 old_mask;
+	__u8 chunk[__OE_BUCKET_BYTES]; /* the group or bucket at hand */
 };
 
-OE_INLINE void __oe_go_map_slot(struct oe_go_map_walk *walk, __u32 key_at, __u32 value_at)
+OE_INLINE bool __oe_go_map_done(const struct oe_go_map_walk *walk)
 {
-	__u8 *scratch = walk->scratch;
-	__u64 key_ptr = *(__u64 *)(scratch + key_at);
-	__u64 key_len = *(__u64 *)(scratch + key_at + 8);
-	char key[16];
-	int w, i;
-
-	for (w = 0; w < OE_GO_MAP_WANTED; w++) {
-		struct oe_go_map_wanted *wanted = &walk->wanted[w];
-		bool equal = true;
-
-		if (key_len != wanted->key_len || wanted->found)
-			continue;
-		if (oe_read(key, wanted->key_len & 15, key_ptr))
-			return;
-		for (i = 0; i < 15; i++)
-			if (i < wanted->key_len && key[i] != wanted->key[i])
-				equal = false;
-		if (!equal)
-			continue;
-		wanted->found = true;
-		wanted->value.ptr = *(__u64 *)(scratch + value_at);
-		wanted->value.len = *(__u64 *)(scratch + value_at + 8);
-		walk->done = walk->wanted[0].found && walk->wanted[1].found;
-	}
+	return walk->wanted[0].found & walk->wanted[1].found;
 }
 
-static __noinline int __oe_go_map_group(struct oe_go_map_walk *walk, __u64 addr)
+OE_NOINLINE int __oe_go_map_slot(struct oe_go_map_walk *walk, __u64 key_at, __u64 value_at)
+{
+	__u64 key_ptr, key_len, words[2] = {};
+	__u32 w;
+
+	if (!walk || key_at > __OE_BUCKET_BYTES - 16 || value_at > __OE_BUCKET_BYTES - 16)
+		return 0;
+	key_ptr = *(__u64 *)(walk->chunk + key_at);
+	key_len = *(__u64 *)(walk->chunk + key_at + 8);
+	if (key_len != walk->wanted[0].key_len && key_len != walk->wanted[1].key_len)
+		return 0;
+	if (oe_read(words, key_len & 15, key_ptr))
+		return 0;
+	for (w = 0; w < OE_GO_MAP_WANTED; w++) {
+		struct oe_go_map_wanted *wanted = &walk->wanted[w];
+
+		if (words[0] != wanted->key_words[0] || words[1] != wanted->key_words[1])
+			continue;
+		wanted->value.ptr = *(__u64 *)(walk->chunk + value_at);
+		wanted->value.len = *(__u64 *)(walk->chunk + value_at + 8);
+		wanted->found = 1;
+	}
+	return 0;
+}
+
+OE_NOINLINE int __oe_go_map_group(struct oe_go_map_walk *walk, __u64 addr)
 {
 	__u32 i;
 
-	if (!walk || oe_read(walk->scratch, __OE_GROUP_BYTES, addr))
+	if (!walk || oe_read(walk->chunk, __OE_GROUP_BYTES, addr))
 		return 0;
 	for (i = 0; i < 8; i++)
-		if (walk->scratch[i] < 0x80)
+		if (walk->chunk[i] < 0x80)
 			__oe_go_map_slot(walk, 8 + i * __OE_SLOT_BYTES, 8 + i * __OE_SLOT_BYTES + 16);
 	return 0;
 }
 
-static __noinline int __oe_go_map_bucket(struct oe_go_map_walk *walk, __u64 addr)
+OE_NOINLINE int __oe_go_map_bucket(struct oe_go_map_walk *walk, __u64 addr)
 {
 	__u32 i;
 
 	if (!walk)
 		return 0;
 	walk->chained = 0;
-	if (oe_read(walk->scratch, __OE_BUCKET_BYTES, addr))
+	if (oe_read(walk->chunk, __OE_BUCKET_BYTES, addr))
 		return 0;
 	for (i = 0; i < 8; i++)
-		if (walk->scratch[i] >= __OE_MIN_TOPHASH)
+		if (walk->chunk[i] >= __OE_MIN_TOPHASH)
 			__oe_go_map_slot(walk, 8 + i * 16, 8 + 8 * 16 + i * 24);
-	walk->chained = *(__u64 *)(walk->scratch + __OE_BUCKET_BYTES - 8);
+	walk->chained = *(__u64 *)(walk->chunk + __OE_BUCKET_BYTES - 8);
 	return 0;
 }
 
 /* One group or bucket per call; 1 ends the walk. */
 static long __oe_go_map_step(__u32 step, void *context)
 {
-	struct oe_go_map_walk *walk = context;
+	struct oe_go_map_walk *walk = *(struct oe_go_map_walk **)context;
 	struct __oe_swiss_table table;
 	__u64 table_addr;
 
 	(void)step;
-	if (walk->done)
+	if (!walk)
 		return 1;
+	if (__oe_go_map_done(walk))
+		goto complete;
 	if (!walk->swiss) {
 		if (walk->chained) {
 			__oe_go_map_bucket(walk, walk->chained);
@@ -179,15 +186,21 @@ static long __oe_go_map_step(__u32 step, void *context)
 	walk->index++;
 	return 0;
 complete:
-	walk->incomplete = false;
+	walk->incomplete = 0;
 	return 1;
 }
 
+/* Asks for nothing yet. */
+OE_INLINE void oe_go_map_begin(struct oe_go_map_walk *walk)
+{
+	__builtin_memset(walk, 0, __builtin_offsetof(struct oe_go_map_walk, chunk));
+}
+
 /*
- * Looks for the wanted keys of the map at `map_addr` (a nil map has none). walk->wanted and walk->scratch must be set,
- * the rest zero; swiss: the layout of go1.24+. Sets walk->incomplete when the map is larger than what is walked.
+ * Looks for the wanted keys of the map at `map_addr` (a nil map has none), after oe_go_map_begin; swiss: the layout of
+ * go1.24+. A wanted entry that is not used must be marked found.
  */
-static __noinline int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr, bool swiss)
+OE_NOINLINE int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr, bool swiss)
 {
 	if (!walk || !map_addr)
 		return 0;
@@ -214,15 +227,13 @@ static __noinline int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr
 		}
 		if (!walk->mask && !walk->old_base) {
 			__oe_go_map_bucket(walk, walk->base);
-			if (!walk->chained || walk->done)
+			if (!walk->chained || __oe_go_map_done(walk))
 				return 0;
 			walk->index = 1;
 		}
 	}
-	walk->incomplete = true;
-	bpf_loop(OE_GO_MAP_MAX_STEPS, __oe_go_map_step, walk, 0);
-	if (walk->done)
-		walk->incomplete = false;
+	walk->incomplete = 1; /* until a step says otherwise */
+	bpf_loop(OE_GO_MAP_MAX_STEPS, __oe_go_map_step, &walk, 0);
 	return 0;
 }
 

@@ -63,11 +63,8 @@ struct {
 	__type(value, struct oe_live_span);
 } oe_span_more __weak SEC(".maps");
 
-/* Spans in oe_span_more now: while there are none, a miss costs no hash lookup. */
-__u64 oe_overflow_open __weak = 0;
-
 /* First value of an overflow entry; larger than a BPF stack. */
-const volatile struct oe_live_span oe_live_span_zero __weak = {};
+const volatile __u8 oe_live_span_zero[sizeof(struct oe_live_span)] __weak = {};
 
 OE_INLINE struct oe_span_event *oe_span_event(struct oe_live_span *span)
 {
@@ -81,18 +78,21 @@ OE_INLINE __u32 __oe_span_index(__u64 goid, __u32 tgid, __u32 depth)
 }
 
 /* The open span of a goroutine at a depth, or NULL. */
-static __noinline struct oe_live_span *__oe_span_find(__u64 goid, __u64 process, __u32 depth)
+OE_NOINLINE struct oe_live_span *__oe_span_find(__u64 goid, __u64 process, __u32 depth)
 {
 	__u32 generation = (__u32)process;
 	__u32 tgid = process >> 32;
 	__u32 index = __oe_span_index(goid, tgid, depth);
 	struct oe_live_span *span = bpf_map_lookup_elem(&oe_spans, &index);
+	const struct oe_shared_state *shared;
 	struct oe_span_key key = {};
 
 	if (span && (span->state & 1) && span->goid == goid && span->tgid == tgid &&
 	    span->generation == generation && span->depth == depth)
 		return span;
-	if (!oe_overflow_open)
+	/* While there are none, a miss costs no hash lookup. */
+	shared = oe_shared_state();
+	if (!shared || !shared->overflow_spans)
 		return 0;
 	key.goid = goid;
 	key.tgid = tgid;
@@ -126,13 +126,14 @@ OE_INLINE void __oe_span_set_key(struct oe_live_span *span, const struct oe_hit 
 	__sync_lock_test_and_set(&span->goid, hit->goid);
 }
 
-static __noinline struct oe_live_span *__oe_span_claim(const struct oe_hit *hit, __u32 depth)
+OE_NOINLINE struct oe_live_span *__oe_span_claim(const struct oe_hit *hit, __u32 depth)
 {
+	struct oe_shared_state *shared = oe_shared_state();
 	struct oe_span_key key = {};
 	struct oe_live_span *span;
 	__u32 index, state;
 
-	if (!hit)
+	if (!hit || !shared)
 		return 0;
 	index = __oe_span_index(hit->goid, hit->tgid, depth);
 	span = bpf_map_lookup_elem(&oe_spans, &index);
@@ -144,7 +145,7 @@ static __noinline struct oe_live_span *__oe_span_claim(const struct oe_hit *hit,
 			goto claimed;
 	} else if (__oe_span_is_stale(span)) {
 		if (__sync_val_compare_and_swap(&span->state, state, state + 2) == state) {
-			oe_count(OE_STAT_ABANDONED);
+			oe_count(OE_STAT_RECLAIMED);
 			goto claimed;
 		}
 	}
@@ -152,14 +153,14 @@ static __noinline struct oe_live_span *__oe_span_claim(const struct oe_hit *hit,
 	key.tgid = hit->tgid;
 	key.depth = depth;
 	/* BPF_ANY: an entry under this key belongs to a dead process with the same tgid. */
-	if (bpf_map_update_elem(&oe_span_more, &key, (const void *)&oe_live_span_zero, BPF_ANY)) {
+	if (bpf_map_update_elem(&oe_span_more, &key, (const void *)oe_live_span_zero, BPF_ANY)) {
 		oe_count(OE_STAT_STORE_FULL);
 		return 0;
 	}
 	span = bpf_map_lookup_elem(&oe_span_more, &key);
 	if (!span)
 		return 0;
-	__sync_fetch_and_add(&oe_overflow_open, 1);
+	__sync_fetch_and_add(&shared->overflow_spans, 1);
 	oe_count(OE_STAT_STORE_OVERFLOW);
 	span->in_overflow = 1;
 	span->state = 1;
@@ -168,11 +169,12 @@ claimed:
 	return span;
 }
 
-static __noinline int __oe_span_release(struct oe_live_span *span)
+OE_NOINLINE int __oe_span_release(struct oe_live_span *span)
 {
+	struct oe_shared_state *shared = oe_shared_state();
 	struct oe_span_key key = {};
 
-	if (!span)
+	if (!span || !shared)
 		return 0;
 	if (!span->in_overflow) {
 		/* The key goes first: a slot is never seen open under the key of a span that ended. */
@@ -184,12 +186,12 @@ static __noinline int __oe_span_release(struct oe_live_span *span)
 	key.tgid = span->tgid;
 	key.depth = span->depth;
 	if (!bpf_map_delete_elem(&oe_span_more, &key))
-		__sync_fetch_and_add(&oe_overflow_open, -1);
+		__sync_fetch_and_add(&shared->overflow_spans, -1);
 	return 0;
 }
 
 /* Writes the record of a span and frees the span. */
-static __noinline int __oe_span_finish(struct oe_live_span *span, __u64 now_ns)
+OE_NOINLINE int __oe_span_finish(struct oe_live_span *span, __u64 now_ns)
 {
 	struct oe_span_event *event;
 	__u32 size;
@@ -199,6 +201,7 @@ static __noinline int __oe_span_finish(struct oe_live_span *span, __u64 now_ns)
 	event = oe_span_event(span);
 	event->duration_ns = now_ns - event->start_ns;
 	size = event->header.size_bytes;
+	OE_OPAQUE(size); /* "invalid access to map value": the bound of a copy does not count */
 	if (size < sizeof(*event) || size > OE_RECORD_BYTES)
 		size = sizeof(*event);
 	oe_event_write(event, size);
@@ -206,37 +209,94 @@ static __noinline int __oe_span_finish(struct oe_live_span *span, __u64 now_ns)
 	return __oe_span_release(span);
 }
 
-/* Ends the spans of a goroutine from the innermost down to `depth`: their own ends never came. */
-static __noinline int __oe_span_abandon(const struct oe_hit *hit, __u32 open_depth, __u32 depth)
-{
-	__u64 now_ns = bpf_ktime_get_ns();
-	struct oe_live_span *span;
-	__u32 i;
+/* Which spans of a goroutine to end because their own ends never came. */
+struct __oe_span_pop {
+	__u64 goid;
+	__u64 process; /* tgid << 32 | generation */
+	__u64 frame;   /* spans that began above this frame stay */
+	__u64 keep;    /* so many outermost spans stay */
+};
 
-	if (!hit)
+/* Ends the innermost span. Run by bpf_loop, so that the verifier walks it once, not once per span that may be open. */
+static long __oe_span_pop(__u32 step, void *context)
+{
+	const struct __oe_span_pop *pop = context;
+	struct oe_live_span *bottom, *top;
+	__u32 open_depth;
+
+	(void)step;
+	bottom = __oe_span_find(pop->goid, pop->process, 0);
+	if (!bottom)
+		return 1;
+	open_depth = bottom->open_depth;
+	if (open_depth <= pop->keep || open_depth > OE_MAX_DEPTH)
+		return 1;
+	top = __oe_span_find(pop->goid, pop->process, open_depth - 1);
+	if (top && top->frame < pop->frame)
+		return 1;
+	/* First: when it ends, the bottom slot belongs to nobody. */
+	bottom->open_depth = open_depth - 1;
+	if (!top)
 		return 0;
-	for (i = OE_MAX_DEPTH; i > 0; i--) {
-		if (i > open_depth || i <= depth)
-			continue;
-		span = oe_span_find(hit, i - 1);
-		if (!span)
-			continue;
-		oe_count(OE_STAT_ABANDONED);
-		oe_span_event(span)->header.span_flags |= OE_SPAN_ABANDONED;
-		__oe_span_finish(span, now_ns);
-	}
+	oe_count(OE_STAT_ABANDONED);
+	oe_span_event(top)->header.span_flags |= OE_SPAN_ABANDONED;
+	__oe_span_finish(top, bpf_ktime_get_ns());
 	return 0;
 }
 
-OE_INLINE __u32 __oe_open_depth(const struct oe_live_span *bottom)
+OE_NOINLINE int __oe_span_abandon(const struct oe_hit *hit, __u64 frame, __u64 keep)
 {
+	struct __oe_span_pop pop;
+
+	if (!hit)
+		return 0;
+	pop.goid = hit->goid;
+	pop.process = (__u64)hit->tgid << 32 | hit->generation;
+	pop.frame = frame;
+	pop.keep = keep;
+	bpf_loop(OE_MAX_DEPTH, __oe_span_pop, &pop, 0);
+	return 0;
+}
+
+/* How many spans of the goroutine are open. */
+OE_NOINLINE __u32 oe_span_depth(const struct oe_hit *hit)
+{
+	const struct oe_live_span *bottom;
+
+	if (!hit)
+		return 0;
+	bottom = oe_span_find(hit, 0);
 	return bottom ? bottom->open_depth : 0;
+}
+
+/* Notes in the goroutine's bottom slot how many spans are open. */
+OE_NOINLINE int __oe_span_set_depth(const struct oe_hit *hit, __u32 open_depth)
+{
+	struct oe_live_span *bottom;
+
+	if (!hit)
+		return 0;
+	bottom = oe_span_find(hit, 0);
+	if (bottom)
+		bottom->open_depth = open_depth;
+	return 0;
+}
+
+/* Whether the innermost open span began at or below the frame of this hit: its function has returned since. */
+OE_NOINLINE bool __oe_span_top_is_gone(const struct oe_hit *hit, __u32 open_depth)
+{
+	const struct oe_live_span *top;
+
+	if (!hit)
+		return false;
+	top = oe_span_find(hit, open_depth - 1);
+	return !top || top->frame >= hit->frame;
 }
 
 /* The goroutine's innermost open span, or NULL. */
 OE_INLINE struct oe_live_span *oe_span_current(const struct oe_hit *hit)
 {
-	__u32 open_depth = __oe_open_depth(oe_span_find(hit, 0));
+	__u32 open_depth = oe_span_depth(hit);
 
 	return open_depth ? oe_span_find(hit, open_depth - 1) : 0;
 }
@@ -246,28 +306,18 @@ OE_INLINE struct oe_live_span *oe_span_current(const struct oe_hit *hit)
  * not: oe_span_start does both. event_bytes: size of the Probe's record, which is zeroed. NULL, counted, when there is
  * no room. Spans whose frame the new one replaces are ended first: their functions have returned.
  */
-static __noinline struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 event_bytes)
+OE_NOINLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 event_bytes)
 {
-	struct oe_live_span *span, *bottom, *top;
 	struct oe_span_event *event;
-	__u32 depth, live, i;
+	struct oe_live_span *span;
+	__u32 depth, i;
 
 	if (!hit)
 		return 0;
-	bottom = oe_span_find(hit, 0);
-	depth = live = __oe_open_depth(bottom);
-	for (i = 0; i < OE_MAX_DEPTH && live; i++) {
-		top = oe_span_find(hit, live - 1);
-		if (top && top->frame < hit->frame)
-			break;
-		live--;
-	}
-	if (live < depth) {
-		__oe_span_abandon(hit, depth, live);
-		depth = live;
-		bottom = depth ? bottom : 0;
-		if (bottom)
-			bottom->open_depth = depth;
+	depth = oe_span_depth(hit);
+	if (depth && __oe_span_top_is_gone(hit, depth)) {
+		__oe_span_abandon(hit, hit->frame, 0);
+		depth = oe_span_depth(hit);
 	}
 	if (depth >= OE_MAX_DEPTH) {
 		oe_count(OE_STAT_DEPTH_EXCEEDED);
@@ -276,10 +326,10 @@ static __noinline struct oe_live_span *oe_span_open(const struct oe_hit *hit, __
 	span = __oe_span_claim(hit, depth);
 	if (!span)
 		return 0;
-	if (depth == 0)
-		bottom = span;
-	if (bottom)
-		bottom->open_depth = depth + 1;
+	if (depth)
+		__oe_span_set_depth(hit, depth + 1);
+	else
+		span->open_depth = 1;
 	span->frame = hit->frame;
 	span->user[0] = span->user[1] = span->user[2] = 0;
 	if (event_bytes > OE_RECORD_BYTES)
@@ -302,7 +352,7 @@ static __noinline struct oe_live_span *oe_span_open(const struct oe_hit *hit, __
 }
 
 /* Trace id and parent: of the enclosing live span, else a new sampled root. */
-static __noinline int oe_span_inherit(const struct oe_hit *hit, struct oe_live_span *span)
+OE_NOINLINE int oe_span_inherit(const struct oe_hit *hit, struct oe_live_span *span)
 {
 	const struct oe_span_event *parent_event;
 	struct oe_live_span *parent = 0;
@@ -346,14 +396,14 @@ OE_INLINE struct oe_live_span *oe_span_start(const struct oe_hit *hit, __u32 eve
 }
 
 /* The innermost open span of the hit's kind, without ending it; NULL when there is none. */
-static __noinline struct oe_live_span *oe_span_innermost(const struct oe_hit *hit)
+OE_NOINLINE struct oe_live_span *oe_span_innermost(const struct oe_hit *hit)
 {
 	struct oe_live_span *span;
 	__u32 open_depth, i;
 
 	if (!hit)
 		return 0;
-	open_depth = __oe_open_depth(oe_span_find(hit, 0));
+	open_depth = oe_span_depth(hit);
 	for (i = OE_MAX_DEPTH; i > 0; i--) {
 		if (i > open_depth)
 			continue;
@@ -375,22 +425,30 @@ OE_INLINE struct oe_live_span *oe_span_end(const struct oe_hit *hit)
 }
 
 /* Writes the record of a span that ended, after those of the spans inside it that never did. */
-static __noinline int oe_span_emit(const struct oe_hit *hit, struct oe_live_span *span)
+OE_NOINLINE int oe_span_emit(const struct oe_hit *hit, struct oe_live_span *span)
 {
-	struct oe_live_span *bottom;
 	__u64 now_ns = bpf_ktime_get_ns();
 	__u32 depth;
 
 	if (!hit || !span)
 		return 0;
 	depth = span->depth;
-	bottom = oe_span_find(hit, 0);
-	if (bottom) {
-		if (bottom->open_depth > depth + 1)
-			__oe_span_abandon(hit, bottom->open_depth, depth + 1);
-		bottom->open_depth = depth;
-	}
+	if (oe_span_depth(hit) > depth + 1)
+		__oe_span_abandon(hit, 0, depth + 1);
+	if (depth)
+		__oe_span_set_depth(hit, depth);
 	return __oe_span_finish(span, now_ns);
+}
+
+/* Gives up a span that was just opened, without a record. */
+OE_NOINLINE int oe_span_discard(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	if (!hit || !span)
+		return 0;
+	if (span->depth)
+		__oe_span_set_depth(hit, span->depth);
+	oe_count(OE_STAT_DISCARDED);
+	return __oe_span_release(span);
 }
 
 #endif

@@ -149,7 +149,9 @@ enum oe_stat {
 	OE_STAT_STORE_OVERFLOW,    /* spans kept in the overflow hash */
 	OE_STAT_DEPTH_EXCEEDED,    /* spans lost: more than OE_MAX_DEPTH live on one goroutine */
 	OE_STAT_ORPHAN_END,        /* ends without a start */
-	OE_STAT_ABANDONED,         /* spans closed by an enclosing end or by a reclaimed slot */
+	OE_STAT_ABANDONED,         /* spans closed by an enclosing end, or because their frame is gone */
+	OE_STAT_RECLAIMED,         /* spans lost with the process that had them open */
+	OE_STAT_DISCARDED,         /* spans given up by their Probe right after the start */
 	OE_STAT_READ_FAULT,        /* reads of target memory that failed */
 	OE_STAT_FACT_MISSING,      /* attributes given up because the executable lacks the fact */
 	OE_STAT_PROCESSES_FULL,    /* processes lost: oe_processes full */

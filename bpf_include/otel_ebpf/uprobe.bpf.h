@@ -24,7 +24,7 @@ const volatile bool oe_preempt_guard __weak = false;
  * stack and takes the guard before the body's frame exists.
  */
 #define OE_UPROBE(name)                                                                                        \
-	static __noinline int name##_guarded(struct pt_regs *ctx);                                             \
+	OE_NOINLINE int name##_guarded(struct pt_regs *ctx);                                             \
 	SEC("uprobe") int name(struct pt_regs *ctx)                                                            \
 	{                                                                                                      \
 		if (oe_preempt_guard) {                                                                        \
@@ -35,7 +35,7 @@ const volatile bool oe_preempt_guard __weak = false;
 		}                                                                                              \
 		return name##_guarded(ctx);                                                                    \
 	}                                                                                                      \
-	static __noinline int name##_guarded(struct pt_regs *ctx)
+	OE_NOINLINE int name##_guarded(struct pt_regs *ctx)
 
 /* Facts about goroutines; the Manager resolves them for every bundle that has the slots. */
 const volatile __u16 oe_f_g_goid __weak = OE_NO_SLOT;

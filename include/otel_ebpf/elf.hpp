@@ -214,10 +214,16 @@ private:
         return {};
     }
 
+    // The Go linker puts its GNU build id in a section that no PT_NOTE covers; executables without sections have PT_NOTE.
     Result<void> read_notes() {
-        for (const Elf64_Phdr& segment : segments_) {
-            if (segment.p_type != PT_NOTE || segment.p_filesz > max_note_bytes) continue;
-            auto buffer = source_.read(segment.p_offset, segment.p_filesz);
+        std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
+        for (const ElfSection& section : sections_)
+            if (section.type == SHT_NOTE) ranges.emplace_back(section.offset, section.size);
+        for (const Elf64_Phdr& segment : segments_)
+            if (segment.p_type == PT_NOTE) ranges.emplace_back(segment.p_offset, segment.p_filesz);
+        for (const auto& [offset, size] : ranges) {
+            if (size > max_note_bytes) continue;
+            auto buffer = source_.read(offset, size);
             if (!buffer) return tl::unexpected(std::move(buffer).error());
             read_notes_in(std::as_const(*buffer).bytes());
         }

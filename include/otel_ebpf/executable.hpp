@@ -49,6 +49,17 @@ struct FileIdentity {
     std::int64_t mtime_ns = 0;
 
     friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+
+    static FileIdentity of(const struct stat& status) {
+        return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
+                status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec};
+    }
+    // Follows links; nullopt when the path can't be reached.
+    static std::optional<FileIdentity> of(const std::filesystem::path& path) {
+        struct stat status {};
+        if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+        return of(status);
+    }
 };
 
 // `vaddr` is an address of the file, before any load bias. `size` is in bytes, without padding.
@@ -97,6 +108,8 @@ public:
     }
 
     [[nodiscard]] const FileIdentity& identity() const { return identity_; }
+    // runtime.text: what pclntab entries and method tables count from; 0 when not Go.
+    [[nodiscard]] std::uint64_t go_text_start() const { return go_text_start_; }
     [[nodiscard]] const std::filesystem::path& path() const { return path_; }
     // Descriptor of the file: /proc/self/fd/N reaches it after its path is gone. Owned by the Executable.
     [[nodiscard]] int fd() const { return fd_.get(); }
@@ -233,8 +246,7 @@ private:
         struct stat status {};
         if (::fstat(fd.get(), &status) != 0) return fail_errno(Stage::target, "stat " + path.string());
         if (!S_ISREG(status.st_mode)) return fail(Stage::target, path.string() + " is not a regular file");
-        const FileIdentity identity{status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size),
-                                    status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec};
+        const FileIdentity identity = FileIdentity::of(status);
         const auto source = ByteSource::from_fd(fd.get(), identity.size);
         return OpenFile{std::move(fd), identity, source};
     }

@@ -82,6 +82,7 @@ struct Fact {
     FactQuery what = {};
     bool required = true;        // false: a handler gives up on the attribute, never on the span
     VersionRange go = {};        // Go releases whose executables have it; others get the sentinel silently
+    std::string_view group = {}; // instead of `what`: 1 when this group of uprobes is attached, else 0
 };
 
 // A switch that the user may set by name ("PROBE.NAME"). With a slot, its value is written before load.
@@ -91,6 +92,18 @@ struct Option {
     bool by_default = false;
     std::string_view doc = {};
     bool Rodata<S>::*slot = nullptr;
+};
+
+// The shape of a map that a Probe relies on: its name is checked at compile time, the rest when the object is open.
+// Made from a MapSpec<S, Key, Value> (map.hpp).
+template <Skeleton S>
+struct MapRequirement {
+    bpf_map* Maps<S>::*map = nullptr;
+    std::uint32_t type = 0;         // BPF_MAP_TYPE_*
+    std::uint32_t key_size = 0;
+    std::uint32_t value_size = 0;
+    std::uint32_t max_entries = 0;  // 0: any
+    std::uint32_t flags = 0;
 };
 
 // Facts about the process that an event came from; valid during to_span.
@@ -116,6 +129,7 @@ struct Probe {
     std::span<const Uprobe<S>> uprobes = {};
     std::span<const Fact<S>> facts = {};
     std::span<const Option<S>> options = {};
+    std::span<const MapRequirement<S>> maps = {};
     std::string_view scope = {};   // instrumentation scope; default: name
     // Fills name, attributes and status; ids, times and kind are set already. false drops the record, counted.
     bool (*to_span)(const Event&, const ProcessInfo&, Span&) = nullptr;

@@ -77,7 +77,11 @@ const volatile __u16 oe_f_response_status __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_http2_rws __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_http2_rws_status __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_http2_rws_wrote_bytes __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_http2_x_rws __weak = OE_NO_SLOT; /* golang.org/x/net/http2 */
+const volatile __u16 oe_f_http2_x_rws_status __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_http2_x_rws_wrote_bytes __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_http2_attached __weak = OE_NO_SLOT;     /* 1: the end of HTTP/2 requests is hooked */
+const volatile __u16 oe_f_http2_x_attached __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_http_route_attached __weak = OE_NO_SLOT; /* 1: ServeMux reports routes */
 const volatile __u16 oe_f_go_swiss_maps __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_go_bucket_maps __weak = OE_NO_SLOT;
@@ -85,7 +89,8 @@ const volatile __u16 oe_f_go_bucket_maps __weak = OE_NO_SLOT;
 const volatile bool oe_o_http_user_agent __weak = true;
 
 #define OE_HTTP_REQUEST_BYTES 304 /* covers every field above in every release: net/http.Request */
-#define OE_HTTP_SCRATCH_AT 512    /* in the record; free until the texts are written */
+#define OE_HTTP_SCRATCH_AT 504    /* in the record; free until the texts are written */
+OE_STATIC_ASSERT(OE_HTTP_SCRATCH_AT + sizeof(struct oe_go_map_walk) <= OE_RECORD_BYTES, "scratch lies in the record");
 
 /* oe_live_span.user */
 #define OE_HTTP_USER_WRITER 0  /* address of the response (HTTP/1) or response writer (HTTP/2) */
@@ -135,9 +140,8 @@ OE_INLINE __u32 __oe_http_append(struct oe_live_span *span, const struct oe_go_s
 	if (at > OE_RECORD_BYTES - OE_HTTP_TARGET_MAX)
 		if (max > OE_HTTP_USER_AGENT_MAX || at > OE_RECORD_BYTES - OE_HTTP_USER_AGENT_MAX)
 			return 0;
-	/* "R2 unbounded memory access": the compiler must not keep len in a register that the check above missed. */
-	asm volatile("" : "+r"(len));
-	asm volatile("" : "+r"(at));
+	OE_OPAQUE(len); /* "R2 unbounded memory access" */
+	OE_OPAQUE(at);
 	if (len > max || at > OE_RECORD_BYTES - max)
 		return 0;
 	if (oe_read(span->record + at, len, text->ptr))
@@ -147,7 +151,7 @@ OE_INLINE __u32 __oe_http_append(struct oe_live_span *span, const struct oe_go_s
 }
 
 /* Trace context of the request: true when a valid traceparent came with it. */
-static __noinline int __oe_http_traceparent(const struct oe_go_slice *value, struct oe_trace_ctx *remote)
+OE_NOINLINE int __oe_http_traceparent(const struct oe_go_slice *value, struct oe_trace_ctx *remote)
 {
 	char text[OE_TRACEPARENT_BUF] = {};
 	struct oe_go_string string;
@@ -161,7 +165,7 @@ static __noinline int __oe_http_traceparent(const struct oe_go_slice *value, str
 	if (oe_read(&string, sizeof(string), value->ptr))
 		return 0;
 	len = string.len < OE_TRACEPARENT_BUF ? string.len : OE_TRACEPARENT_BUF;
-	asm volatile("" : "+r"(len));
+	OE_OPAQUE(len);
 	if (len < OE_TRACEPARENT_LEN || len > OE_TRACEPARENT_BUF)
 		goto bad;
 	if (oe_read(text, len, string.ptr))
@@ -174,10 +178,10 @@ bad:
 }
 
 /* Decides trace id and parent, and returns the User-Agent. */
-static __noinline int __oe_http_headers(const struct oe_hit *hit, struct oe_live_span *span, __u64 header_map,
+OE_NOINLINE int __oe_http_headers(const struct oe_hit *hit, struct oe_live_span *span, __u64 header_map,
 					struct oe_go_string *user_agent)
 {
-	struct oe_go_map_walk walk = {};
+	struct oe_go_map_walk *walk;
 	struct oe_trace_ctx remote;
 	bool swiss;
 
@@ -188,23 +192,28 @@ static __noinline int __oe_http_headers(const struct oe_hit *hit, struct oe_live
 		oe_count(OE_STAT_FACT_MISSING);
 		goto inherit;
 	}
-	walk.scratch = span->record + OE_HTTP_SCRATCH_AT;
-	__builtin_memcpy(walk.wanted[0].key, "Traceparent", 11);
-	walk.wanted[0].key_len = 11;
+	walk = (struct oe_go_map_walk *)(span->record + OE_HTTP_SCRATCH_AT);
+	oe_go_map_begin(walk);
+	__builtin_memcpy(walk->wanted[0].key, "Traceparent", 11);
+	walk->wanted[0].key_len = 11;
 	if (oe_o_http_user_agent) {
-		__builtin_memcpy(walk.wanted[1].key, "User-Agent", 10);
-		walk.wanted[1].key_len = 10;
+		__builtin_memcpy(walk->wanted[1].key, "User-Agent", 10);
+		walk->wanted[1].key_len = 10;
 	} else {
-		walk.wanted[1].found = true;
+		walk->wanted[1].found = 1;
 	}
-	oe_go_map_find(&walk, header_map, swiss);
-	if (walk.incomplete)
+	oe_go_map_find(walk, header_map, swiss);
+	if (walk->incomplete)
 		oe_count(OE_STAT_HEADERS_INCOMPLETE);
-	if (oe_o_http_user_agent && walk.wanted[1].found && walk.wanted[1].value.len)
-		oe_read(user_agent, sizeof(*user_agent), walk.wanted[1].value.ptr);
-	if (walk.wanted[0].found && __oe_http_traceparent(&walk.wanted[0].value, &remote)) {
-		oe_span_continue(span, &remote);
-		return 0;
+	if (oe_o_http_user_agent && walk->wanted[1].found && walk->wanted[1].value.len)
+		oe_read(user_agent, sizeof(*user_agent), walk->wanted[1].value.ptr);
+	if (walk->wanted[0].found) {
+		struct oe_go_slice value = walk->wanted[0].value;
+
+		if (__oe_http_traceparent(&value, &remote)) {
+			oe_span_continue(span, &remote);
+			return 0;
+		}
 	}
 inherit:
 	return oe_span_inherit(hit, span);
@@ -222,11 +231,11 @@ OE_INLINE int oe_http_server_start(struct pt_regs *ctx)
 
 	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
 		return 0;
+	request = OE_GO_ARG3(ctx);
 	span = oe_span_open(&hit, sizeof(*event));
 	if (!span)
 		return 0;
 	event = (struct oe_http_server_event *)span->record;
-	request = OE_GO_ARG3(ctx);
 	span->user[OE_HTTP_USER_WRITER] = OE_GO_ARG2(ctx);
 	span->user[OE_HTTP_USER_REQUEST] = request;
 
@@ -239,6 +248,12 @@ OE_INLINE int oe_http_server_start(struct pt_regs *ctx)
 	header_map = __oe_http_word(&hit, scratch, oe_f_request_header);
 	event->proto_major = __oe_http_word(&hit, scratch, oe_f_request_proto_major);
 	event->proto_minor = __oe_http_word(&hit, scratch, oe_f_request_proto_minor);
+	if (event->proto_major >= 2 && oe_fact(hit.exe, oe_f_http2_attached) != 1 &&
+	    oe_fact(hit.exe, oe_f_http2_x_attached) != 1) {
+		/* Nothing would ever end it. */
+		oe_count(OE_STAT_FACT_MISSING);
+		return oe_span_discard(&hit, span);
+	}
 	event->request_body_bytes = __oe_http_word(&hit, scratch, oe_f_request_content_length);
 	event->tls = __oe_http_word(&hit, scratch, oe_f_request_tls) != 0;
 
@@ -254,7 +269,7 @@ OE_INLINE int oe_http_server_start(struct pt_regs *ctx)
 }
 
 /* The last pattern counts: an inner ServeMux knows more than the one around it. */
-static __noinline int __oe_http_set_route(struct oe_live_span *span, const struct oe_go_string *pattern)
+OE_NOINLINE int __oe_http_set_route(struct oe_live_span *span, const struct oe_go_string *pattern)
 {
 	struct oe_http_server_event *event;
 
@@ -280,7 +295,7 @@ OE_INLINE int oe_http_server_route(struct pt_regs *ctx)
 }
 
 /* Without the site in ServeMux: Request.Pattern, as far as the request was not copied. */
-static __noinline int __oe_http_read_pattern(const struct oe_hit *hit, struct oe_live_span *span)
+OE_NOINLINE int __oe_http_read_pattern(const struct oe_hit *hit, struct oe_live_span *span)
 {
 	struct oe_go_string pattern;
 	__u16 offset;
@@ -294,7 +309,7 @@ static __noinline int __oe_http_read_pattern(const struct oe_hit *hit, struct oe
 }
 
 /* Status and body size of an HTTP/1 response. */
-static __noinline int __oe_http_read_response(const struct oe_hit *hit, struct oe_live_span *span)
+OE_NOINLINE int __oe_http_read_response(const struct oe_hit *hit, struct oe_live_span *span)
 {
 	struct oe_http_server_event *event;
 	__u64 words[3]; /* written, contentLength, status: neighbours so far */
@@ -363,26 +378,25 @@ OE_INLINE int oe_http_server_conn_end(struct pt_regs *ctx)
 	return oe_span_emit(&hit, span);
 }
 
-/* net/http.(*http2serverConn).runHandler.func1, deferred: also after a panic. */
-OE_INLINE int oe_http_server_http2_end(struct pt_regs *ctx)
+/* Status and body size of an HTTP/2 response; slots: of responseWriter.rws, responseWriterState.status and .wroteBytes. */
+OE_NOINLINE int __oe_http_end_http2(const struct oe_hit *hit, __u16 rws_slot, __u16 status_slot, __u16 bytes_slot)
 {
 	__u16 rws_offset, status_offset, bytes_offset;
 	struct oe_http_server_event *event;
 	struct oe_live_span *span;
-	struct oe_hit hit;
 	__u64 rws;
 
-	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+	if (!hit)
 		return 0;
-	span = oe_span_end(&hit);
+	span = oe_span_end(hit);
 	if (!span)
 		return 0;
 	event = (struct oe_http_server_event *)span->record;
-	if (oe_go_panicking(&hit))
+	if (oe_go_panicking(hit))
 		event->outcome = OE_HTTP_ABORTED;
-	rws_offset = oe_fact(hit.exe, oe_f_http2_rws);
-	status_offset = oe_fact(hit.exe, oe_f_http2_rws_status);
-	bytes_offset = oe_fact(hit.exe, oe_f_http2_rws_wrote_bytes);
+	rws_offset = oe_fact(hit->exe, rws_slot);
+	status_offset = oe_fact(hit->exe, status_slot);
+	bytes_offset = oe_fact(hit->exe, bytes_slot);
 	if (rws_offset == OE_UNKNOWN || status_offset == OE_UNKNOWN || bytes_offset == OE_UNKNOWN) {
 		oe_count(OE_STAT_FACT_MISSING);
 	} else {
@@ -392,7 +406,28 @@ OE_INLINE int oe_http_server_http2_end(struct pt_regs *ctx)
 		if (!event->status && event->outcome == OE_HTTP_FINISHED)
 			event->status = 200;
 	}
-	return oe_span_emit(&hit, span);
+	__oe_http_read_pattern(hit, span);
+	return oe_span_emit(hit, span);
+}
+
+/* net/http.(*http2serverConn).runHandler.func1, deferred: also after a panic. */
+OE_INLINE int oe_http_server_http2_end(struct pt_regs *ctx)
+{
+	struct oe_hit hit;
+
+	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+		return 0;
+	return __oe_http_end_http2(&hit, oe_f_http2_rws, oe_f_http2_rws_status, oe_f_http2_rws_wrote_bytes);
+}
+
+/* The same function in golang.org/x/net/http2, which a program may configure in place of the built-in one. */
+OE_INLINE int oe_http_server_http2_x_end(struct pt_regs *ctx)
+{
+	struct oe_hit hit;
+
+	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
+		return 0;
+	return __oe_http_end_http2(&hit, oe_f_http2_x_rws, oe_f_http2_x_rws_status, oe_f_http2_x_rws_wrote_bytes);
 }
 #endif
 #endif

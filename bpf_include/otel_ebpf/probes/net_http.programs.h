@@ -13,6 +13,7 @@ OE_UPROBE(oe_http_route)     { return oe_http_server_route(ctx); }
 OE_UPROBE(oe_http_end)       { return oe_http_server_end(ctx); }
 OE_UPROBE(oe_http_conn_end)  { return oe_http_server_conn_end(ctx); }
 OE_UPROBE(oe_http2_end)      { return oe_http_server_http2_end(ctx); }
+OE_UPROBE(oe_http2_x_end)    { return oe_http_server_http2_x_end(ctx); }
 /* clang-format on */
 
 #endif

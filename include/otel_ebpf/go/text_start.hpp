@@ -64,18 +64,15 @@ inline Result<void> check_text_start(const ElfFile& elf, const Pclntab& table, s
 inline Result<std::uint64_t> find_text_start(const ElfFile& elf, const PclntabHeader& header, const Pclntab& table) {
     auto found = find_moduledata(elf, header);
     if (!found) return tl::unexpected(std::move(found).error());
-    std::uint64_t start = header.text_start;
-    if (*found) {
-        if (start != 0 && start != (*found)->text)
-            return fail(Stage::symbol, "gives two starts of the Go text: " + ElfFile::hex(start) + " in .gopclntab, " +
-                                           ElfFile::hex((*found)->text) + " in moduledata");
-        start = (*found)->text;
-        if ((*found)->min_pc != start + table.entry(0) || (*found)->max_pc != start + table.entry(table.size()))
-            return fail(Stage::symbol, "has a moduledata and a .gopclntab that disagree on where the Go text ends");
-    }
-    if (start == 0)
+    if (!*found)
         return fail(Stage::unsupported, "has no moduledata that agrees with its .gopclntab: the start of the Go text "
                                         "is unknown, so its functions can't be found (build it without -s)");
+    const std::uint64_t start = (*found)->text;
+    if (header.text_start != 0 && header.text_start != start)
+        return fail(Stage::symbol, "gives two starts of the Go text: " + ElfFile::hex(header.text_start) +
+                                       " in .gopclntab, " + ElfFile::hex(start) + " in moduledata");
+    if ((*found)->min_pc != start + table.entry(0) || (*found)->max_pc != start + table.entry(table.size()))
+        return fail(Stage::symbol, "has a moduledata and a .gopclntab that disagree on where the Go text ends");
     if (!elf.is_code(start, table.entry(table.size())))
         return fail(Stage::symbol, "has a function table that reaches outside its code");
     if (auto checked = detail::check_text_start(elf, table, start); !checked)

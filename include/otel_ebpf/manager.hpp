@@ -1,0 +1,576 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The otel_ebpf Authors
+// Manager: the life cycle. Loads bundles once, attaches them to executables, reads records, detaches.
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <fmt/core.h>
+
+#include <otel_ebpf/assignment.hpp>
+#include <otel_ebpf/detail/loader.hpp>
+#include <otel_ebpf/detail/span_reader.hpp>
+#include <otel_ebpf/event_stream.hpp>
+#include <otel_ebpf/executable.hpp>
+#include <otel_ebpf/kernel.hpp>
+#include <otel_ebpf/link.hpp>
+#include <otel_ebpf/map.hpp>
+#include <otel_ebpf/plan.hpp>
+#include <otel_ebpf/process.hpp>
+#include <otel_ebpf/report.hpp>
+#include <otel_ebpf/skeleton.hpp>
+#include <otel_ebpf/target.hpp>
+
+namespace otel_ebpf {
+
+struct ManagerConfig {
+    std::vector<Bundle> bundles;
+    std::vector<Target> targets = {};
+    std::shared_ptr<Sink> sink = {};      // null: spans are counted only
+    OptionValues options = {};            // "net_http.route_site" -> false
+    std::uint32_t events_bytes = 0;       // ring buffer, a power of two; 0: as compiled (4 MiB). Counts twice in RSS
+    std::uint32_t max_executables = 0;    // rows of the executable table; 0: as compiled (1,024)
+    std::chrono::milliseconds interval{20};  // between two reads of the ring buffer
+};
+
+// Starts no thread: drive it by run(), or by poll() when fd() is readable. All members but post() belong to the thread
+// that drives it. Needs CAP_BPF and CAP_PERFMON, and CAP_SYS_PTRACE for other users' processes.
+class Manager {
+public:
+    // Loads the bundles and attaches to the targets. Fails when nothing could be loaded or when a target given by the
+    // caller can't be instrumented at all; parts that failed are rows of report(). On failure nothing stays attached.
+    [[nodiscard]] static Result<std::unique_ptr<Manager>> open(ManagerConfig config) {
+        std::unique_ptr<Manager> manager(new Manager(std::move(config)));
+        if (auto ready = manager->load(); !ready) return Failure(std::move(ready.error()));
+        const auto begin = now_ns(CLOCK_MONOTONIC);
+        for (const Target& target : manager->config_.targets)
+            if (auto added = manager->add(target); !added) return Failure(std::move(added.error()));
+        manager->stats_.attach_ms = static_cast<double>(now_ns(CLOCK_MONOTONIC) - begin) / 1e6;
+        return manager;
+    }
+
+    Manager(const Manager&) = delete;
+    Manager& operator=(const Manager&) = delete;
+    ~Manager() { stop(); }
+
+    // Adds a process or an executable. An executable that is attached already costs no further link.
+    [[nodiscard]] Result<void> add(const Target& target) {
+        if (const auto* process = std::get_if<ProcessTarget>(&target)) return add_process(process->pid);
+        return follow(std::get<ExecutableTarget>(target).path);
+    }
+
+    // Stops instrumenting a process; its executable's links are closed with its last process.
+    void remove(pid_t pid) {
+        const auto position = processes_.find(static_cast<std::uint32_t>(pid));
+        if (position == processes_.end()) return;
+        drain();
+        forget(position->first, position->second.generation);
+    }
+
+    // Readable whenever poll() has something to look at.
+    [[nodiscard]] int fd() const { return timer_.get(); }
+
+    // Waits up to `timeout` for the next read of the ring buffer, then hands finished spans to the sink and runs what
+    // was posted. Returns the number of records read.
+    int poll(std::chrono::milliseconds timeout) {
+        pollfd descriptor{timer_.get(), POLLIN, 0};
+        if (::poll(&descriptor, 1, static_cast<int>(timeout.count())) > 0) {
+            std::uint64_t expirations = 0;
+            [[maybe_unused]] const auto size = ::read(timer_.get(), &expirations, sizeof(expirations));
+        }
+        run_posted();
+        return drain();
+    }
+
+    // poll() until a stop is requested; returns with everything attached still in place.
+    void run(const std::stop_token& stop) {
+        while (!stop.stop_requested()) poll(config_.interval);
+    }
+
+    // Queues a change for the thread that drives the Manager. Callable from any thread.
+    void post(std::function<void(Manager&)> change) {
+        std::scoped_lock lock(posted_mutex_);
+        posted_.push_back(std::move(change));
+    }
+
+    // Detaches everything, reads what is left and flushes the sink. Bounded; may be called again.
+    void stop(std::chrono::milliseconds flush_timeout = std::chrono::milliseconds(400)) {
+        if (stopped_) return;
+        stopped_ = true;
+        const auto begin = now_ns(CLOCK_MONOTONIC);
+        for (const auto& [tgid, process] : processes_) ::bpf_map_delete_elem(processes_fd_, &tgid);
+        stats_programs();
+        executables_.clear();
+        process_links_.clear();
+        if (events_) drain();
+        if (config_.sink) config_.sink->flush(flush_timeout);
+        stats_.stop_ms = static_cast<double>(now_ns(CLOCK_MONOTONIC) - begin) / 1e6;
+    }
+
+    [[nodiscard]] const Report& report() const { return report_; }
+    [[nodiscard]] const Kernel& kernel() const { return kernel_; }
+
+    // All counters as of now.
+    [[nodiscard]] Stats stats() {
+        if (stats_map_) {
+            for (std::uint32_t i = 0; i < OE_STAT_MAX; ++i) {
+                const auto values = stats_map_->lookup_per_cpu(i);
+                if (!values) continue;
+                stats_.kernel[i] = 0;
+                for (const std::uint64_t value : *values) stats_.kernel[i] += value;
+            }
+        }
+        const std::uint64_t gone = stats_[OE_STAT_SPANS_ENDED] + stats_[OE_STAT_DISCARDED] + stats_[OE_STAT_RECLAIMED];
+        stats_.unfinished = stats_[OE_STAT_SPANS_STARTED] > gone ? stats_[OE_STAT_SPANS_STARTED] - gone : 0;
+        if (config_.sink) stats_.sink = config_.sink->stats();
+        if (!stopped_) stats_programs();
+        return stats_;
+    }
+
+private:
+    // Generations that the kernel side gives out have bit 31 clear.
+    static constexpr std::uint32_t own_generation = 0x80000000U;
+
+    struct AttachedExecutable {
+        std::shared_ptr<const Executable> file;
+        std::string path;          // as the user or the kernel named it
+        std::uint32_t row = 0;
+        bool followed = false;
+        std::vector<Link> links;
+        std::set<std::uint32_t> tgids;
+    };
+
+    struct AttachedProcess {
+        std::uint32_t generation = 0;
+        FileIdentity executable;
+    };
+
+    explicit Manager(ManagerConfig config)
+        : config_(std::move(config)),
+          reader_(config_.sink, [this](std::uint32_t tgid, std::uint32_t generation) {
+              return joined_process(tgid, generation);
+          }) {}
+
+    // ---- load ------------------------------------------------------------------------------------------------------
+
+    Result<void> load() {
+        const auto begin = now_ns(CLOCK_MONOTONIC);
+        if (config_.bundles.empty()) return fail(Stage::open, "open a Manager: no bundles given", EINVAL);
+        kernel_ = Kernel::detect();
+        if (auto allowed = check_prerequisites(kernel_); !allowed) return allowed;
+        std::vector<ProbeSpec> all;
+        for (const Bundle& bundle : config_.bundles) {
+            if (auto opened = bundle->open(); !opened) return Failure(opened.error());
+            all.insert(all.end(), bundle->probes().begin(), bundle->probes().end());
+        }
+        if (const auto unknown = unknown_option(all, config_.options))
+            return fail(Stage::unsupported, "set an option: " + *unknown, EINVAL);
+        const auto opened = now_ns(CLOCK_MONOTONIC);
+        stats_.open_ms = static_cast<double>(opened - begin) / 1e6;
+        std::vector<detail::BundleObject*> loaded;
+        for (const Bundle& bundle : config_.bundles) {
+            if (auto done = load_bundle(*bundle, loaded); !done) return done;
+            loaded.push_back(&*bundle);
+        }
+        stats_.load_ms = static_cast<double>(now_ns(CLOCK_MONOTONIC) - opened) / 1e6;
+        return connect();
+    }
+
+    Result<void> load_bundle(detail::BundleObject& bundle, const std::vector<detail::BundleObject*>& before) {
+        auto slots = assignment_.add(bundle.probes(), config_.options);
+        if (!slots) return Failure(slots.error());
+        detail::LoadSettings settings{kernel_, std::move(*slots), {}, {}};
+        for (const ProbeSpec& probe : bundle.probes())
+            for (const UprobeSpec& uprobe : probe.uprobes) settings.uprobe_programs.insert(uprobe.program);
+        if (config_.events_bytes != 0) settings.map_entries["oe_events"] = config_.events_bytes;
+        if (config_.max_executables != 0) settings.map_entries["oe_exes"] = config_.max_executables;
+        auto refused = detail::BundleLoader(bundle, std::move(settings), before).load();
+        if (!refused) return Failure(refused.error());
+        for (const auto& [program, verifier_log] : *refused) {
+            refused_programs_.insert(program);
+            report_.messages.push_back(fmt::format("load program {}: refused by the verifier: {}", program, verifier_log));
+        }
+        for (const ProbeSpec& probe : bundle.probes()) {
+            const std::uint16_t kind = assignment_.kind_of(probe);
+            if (!kinds_.insert(kind).second) continue;  // another bundle has it
+            reader_.add_probe(kind, probe);
+            probes_.push_back(probe);
+            owners_[probe.name] = &bundle;
+        }
+        return {};
+    }
+
+    Result<void> connect() {
+        bpf_object* const object = config_.bundles.front()->object();
+        const auto map_fd = [object](const char* name) { return ::bpf_object__find_map_fd_by_name(object, name); };
+        exes_fd_ = map_fd("oe_exes");
+        processes_fd_ = map_fd("oe_processes");
+        const int events = map_fd("oe_events");
+        if (exes_fd_ < 0 || processes_fd_ < 0 || events < 0)
+            return fail(Stage::map, "open a Manager: the first bundle's BPF object lacks oe_exes, oe_processes or oe_events: "
+                                    "include a *.programs.h", ENOENT);
+        const bpf_map* exes = ::bpf_object__find_map_by_name(object, "oe_exes");
+        const std::uint32_t rows = ::bpf_map__max_entries(exes);
+        for (std::uint32_t row = rows; row > 0; --row) free_rows_.push_back(row - 1);
+        if (auto stats = Map<std::uint32_t, std::uint64_t>::open(
+                map_fd("oe_stats"), {"oe_stats", BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, OE_STAT_MAX, 0}))
+            stats_map_ = *stats;
+        else
+            return Failure(stats.error());
+        auto stream = EventStream::open(events, [this](std::span<const std::byte> record) { on_record(record); });
+        if (!stream) return Failure(stream.error());
+        events_ = std::move(*stream);
+        for (const auto& [program, tracepoint] :
+             {std::pair{"oe_process_exit", "sched_process_exit"}, {"oe_process_exec", "sched_process_exec"}}) {
+            const bpf_program* found = ::bpf_object__find_program_by_name(object, program);
+            if (found == nullptr)
+                return fail(Stage::load, fmt::format("attach {}: the first bundle lacks it: include "
+                                                     "<otel_ebpf/process.programs.h>", program), ENOENT);
+            auto link = Link::raw_tracepoint(::bpf_program__fd(found), tracepoint);
+            if (!link) return Failure(link.error());
+            process_links_.push_back(std::move(*link));
+        }
+        timer_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+        if (!timer_) return fail_errno(Stage::open, "create a timer");
+        const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(config_.interval).count();
+        itimerspec period{};
+        period.it_interval = {nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
+        period.it_value = period.it_interval;
+        if (::timerfd_settime(timer_.get(), 0, &period, nullptr) != 0) return fail_errno(Stage::open, "set a timer");
+        return {};
+    }
+
+    // ---- targets ---------------------------------------------------------------------------------------------------
+
+    Result<void> add_process(pid_t pid) {
+        const auto tgid = static_cast<std::uint32_t>(pid);
+        if (processes_.contains(tgid)) return {};
+        auto facts = read_process(pid);
+        if (!facts) return Failure(facts.error());
+        auto attached = attach_executable(fmt::format("/proc/{}/exe", pid), facts->executable);
+        if (!attached) return Failure(std::move(attached.error()).in(fmt::format("target PID {}", pid)));
+        return register_process(tgid, *facts, **attached, own_generation | ++last_generation_, BPF_ANY);
+    }
+
+    Result<void> follow(const std::filesystem::path& path) {
+        auto attached = attach_executable(path.string(), path.string());
+        if (!attached) return Failure(std::move(attached.error()).in("target " + path.string()));
+        (*attached)->followed = true;
+        (*attached)->path = std::filesystem::weakly_canonical(path).string();
+        write_row(**attached);
+        report_.targets.push_back({0, (*attached)->path, {}, RowState::attached, "followed: every process that runs it", false});
+        for (const pid_t pid : all_processes()) consider(static_cast<std::uint32_t>(pid));
+        return {};
+    }
+
+    // A process that may run a followed executable: one that is there already, or one that just executed a program.
+    void consider(std::uint32_t tgid) {
+        if (processes_.contains(tgid)) return;
+        const std::string link = fmt::format("/proc/{}/exe", tgid);
+        const auto identity = FileIdentity::of(std::filesystem::path(link));
+        if (!identity) return;
+        auto position = executables_.find(*identity);
+        if (position == executables_.end() && is_followed_path(detail::link_target(link))) {
+            auto attached = attach_executable(link, detail::link_target(link));  // the file was replaced
+            if (!attached) {
+                report_.targets.push_back({tgid, link, {}, RowState::failed, attached.error().what, false});
+                return;
+            }
+            (*attached)->followed = true;
+            write_row(**attached);
+            position = executables_.find(*identity);
+        }
+        if (position == executables_.end() || !position->second->followed) return;
+        auto facts = read_process(static_cast<pid_t>(tgid));
+        if (!facts) return;
+        oe_process row{};
+        // It may have joined by a hit before we saw it.
+        const std::uint32_t generation = ::bpf_map_lookup_elem(processes_fd_, &tgid, &row) == 0
+                                             ? row.generation
+                                             : own_generation | ++last_generation_;
+        if (auto done = register_process(tgid, *facts, *position->second, generation, BPF_NOEXIST); !done)
+            report_.messages.push_back(done.error().what);
+    }
+
+    bool is_followed_path(const std::string& path) const {
+        return std::any_of(executables_.begin(), executables_.end(), [&](const auto& entry) {
+            return entry.second->followed && entry.second->path == path;
+        });
+    }
+
+    Result<void> register_process(std::uint32_t tgid, const ProcessFacts& facts, AttachedExecutable& executable,
+                                  std::uint32_t generation, std::uint64_t flags) {
+        oe_process row{};
+        row.exe_row = executable.row;
+        row.generation = generation;
+        row.probes = ~0ULL;
+        if (const auto offset = executable.file->tls_g_offset()) row.tls_g_offset = *offset;
+        // Before the row: a record of this process may be read as soon as the row is there.
+        reader_.add_process(make_process(tgid, generation, facts, *executable.file));
+        processes_[tgid] = {generation, executable.file->identity()};
+        executable.tgids.insert(tgid);
+        if (::bpf_map_update_elem(processes_fd_, &tgid, &row, flags) != 0) {
+            const int reason = errno;
+            if (reason == EEXIST && ::bpf_map_lookup_elem(processes_fd_, &tgid, &row) == 0) {
+                reader_.add_process(make_process(tgid, row.generation, facts, *executable.file));
+                processes_[tgid].generation = row.generation;
+            } else {
+                forget(tgid, generation);
+                return fail_errno(Stage::map, fmt::format("target PID {}: add it to oe_processes", tgid), reason);
+            }
+        }
+        report_.targets.push_back({tgid, facts.executable,
+                                   std::string(service_name_of(make_resource(facts, {}))), RowState::attached, {}, false});
+        return {};
+    }
+
+    std::unique_ptr<detail::ProcessSpans> make_process(std::uint32_t tgid, std::uint32_t generation,
+                                                       const ProcessFacts& facts, const Executable& file) const {
+        auto process = std::make_unique<detail::ProcessSpans>();
+        process->facts = facts;
+        std::string_view go_version = file.go_version_text();
+        process->resource = make_resource(process->facts, go_version);
+        process->info = {tgid, generation, process->facts.executable, service_name_of(process->resource), go_version};
+        return process;
+    }
+
+    // A process of a followed executable whose first span arrives before news of its exec.
+    std::unique_ptr<detail::ProcessSpans> joined_process(std::uint32_t tgid, std::uint32_t generation) {
+        auto facts = read_process(static_cast<pid_t>(tgid));
+        for (const auto& [identity, executable] : executables_) {
+            if (!executable->followed) continue;
+            if (facts && FileIdentity::of(std::filesystem::path(fmt::format("/proc/{}/exe", tgid))) != identity) continue;
+            ProcessFacts known;
+            known.pid = static_cast<pid_t>(tgid);
+            known.executable = executable->path;
+            return make_process(tgid, generation, facts ? *facts : known, *executable->file);
+        }
+        return nullptr;
+    }
+
+    void forget(std::uint32_t tgid, std::uint32_t generation) {
+        reader_.remove_process(tgid, generation);
+        const auto position = processes_.find(tgid);
+        if (position == processes_.end() || position->second.generation != generation) return;
+        ::bpf_map_delete_elem(processes_fd_, &tgid);
+        const auto executable = executables_.find(position->second.executable);
+        processes_.erase(position);
+        if (executable == executables_.end()) return;
+        executable->second->tgids.erase(tgid);
+        if (!executable->second->tgids.empty() || executable->second->followed) return;
+        free_rows_.push_back(executable->second->row);
+        executable->second->links.clear();
+        executables_.erase(executable);
+    }
+
+    // ---- attach ----------------------------------------------------------------------------------------------------
+
+    Result<AttachedExecutable*> attach_executable(const std::string& path, const std::string& shown) {
+        auto file = cache_.open(path);
+        if (!file) return Failure(file.error());
+        const auto known = executables_.find((*file)->identity());
+        if (known != executables_.end()) return known->second.get();
+        if (free_rows_.empty())
+            return fail(Stage::map, "oe_exes is full: raise ManagerConfig::max_executables", ENOSPC);
+        AttachPlan planned = plan(**file, probes_, assignment_, config_.options, kernel_.release);
+        if (!planned.attaches_anything()) return Failure(nothing_to_attach(planned));
+
+        auto attached = std::make_unique<AttachedExecutable>();
+        attached->file = *file;
+        attached->path = shown;
+        attached->row = free_rows_.back();
+        const std::size_t first_row = report_.rows.size();
+        attach_rows(shown, planned, *attached);
+        row_values_[attached->row] = planned.table_row;
+        write_row(*attached);
+        if (attached->links.empty()) {
+            const std::string reason = first_failure(first_row);
+            report_.rows.resize(first_row);
+            return fail(Stage::attach, reason, EINVAL);
+        }
+        free_rows_.pop_back();
+        AttachedExecutable* const result = attached.get();
+        executables_[(*file)->identity()] = std::move(attached);
+        return result;
+    }
+
+    static Error nothing_to_attach(const AttachPlan& planned) {
+        for (const PlanRow& row : planned.rows)
+            if (!row.expected)
+                return {Stage::symbol, {ENOENT, std::system_category()},
+                        fmt::format("{}: no Probe fits: {}: {}", planned.executable, row.symbol, row.reason), {}};
+        return {Stage::symbol, {ENOENT, std::system_category()},
+                fmt::format("{}: no Probe fits: every one is switched off", planned.executable), {}};
+    }
+
+    std::string first_failure(std::size_t first_row) const {
+        for (std::size_t i = first_row; i < report_.rows.size(); ++i)
+            if (report_.rows[i].state == RowState::failed) return report_.rows[i].reason;
+        return "nothing could be attached";
+    }
+
+    // Links per program; a group that fails in part is taken back.
+    void attach_rows(const std::string& shown, AttachPlan& planned, AttachedExecutable& attached) {
+        std::map<std::string, std::vector<std::pair<std::string, Link>>> links_of_part;  // by Probe/group
+        std::set<std::string> failed_parts;
+        std::map<std::pair<std::string, std::string>, std::vector<std::size_t>> rows_of_program;
+        for (std::size_t i = 0; i < planned.rows.size(); ++i)
+            if (planned.rows[i].attach) rows_of_program[{part_of(planned.rows[i]), planned.rows[i].program}].push_back(i);
+        std::map<std::size_t, std::string> errors;
+        for (const auto& [key, indices] : rows_of_program) {
+            auto link = attach_program(attached, shown, planned, indices);
+            if (link) {
+                links_of_part[key.first].emplace_back(key.second, std::move(*link));
+                continue;
+            }
+            failed_parts.insert(key.first);
+            for (const std::size_t index : indices) errors[index] = link.error().what;
+        }
+        for (auto& [part, links] : links_of_part) {
+            if (failed_parts.contains(part) || failed_parts.contains(probe_of(part) + "/")) continue;
+            for (auto& [program, link] : links) attached.links.push_back(std::move(link));
+        }
+        for (std::size_t i = 0; i < planned.rows.size(); ++i) {
+            const PlanRow& row = planned.rows[i];
+            ReportRow report{shown, row, row.attach ? RowState::attached : RowState::skipped, row.reason};
+            if (errors.contains(i)) {
+                report.state = RowState::failed;
+                report.reason = errors[i];
+            } else if (row.attach && (failed_parts.contains(part_of(row)) || failed_parts.contains(row.probe + "/"))) {
+                report.state = RowState::failed;
+                report.reason = "taken back: another part failed";
+            }
+            report_.rows.push_back(std::move(report));
+        }
+        clear_failed_groups(failed_parts, planned);
+    }
+
+    static std::string part_of(const PlanRow& row) { return row.probe + "/" + row.group; }
+    static std::string probe_of(const std::string& part) { return part.substr(0, part.find('/')); }
+
+    void clear_failed_groups(const std::set<std::string>& failed_parts, AttachPlan& planned) const {
+        for (const FactIndex& fact : assignment_.facts())
+            if (!fact.group.empty() && failed_parts.contains(fact.group)) planned.table_row.value[fact.index] = 0;
+    }
+
+    Result<Link> attach_program(const AttachedExecutable& attached, const std::string& shown, const AttachPlan& planned,
+                                const std::vector<std::size_t>& indices) {
+        const PlanRow& first = planned.rows[indices.front()];
+        const std::string context = fmt::format("attach {} in {}", first.symbol, shown);
+        if (refused_programs_.contains(first.program))
+            return fail(Stage::load, fmt::format("{}: the verifier refused program {}", context, first.program));
+        bpf_object* const object = owners_.at(first.probe)->object();
+        const int program = ::bpf_program__fd(::bpf_object__find_program_by_name(object, first.program.c_str()));
+        std::vector<std::uint64_t> offsets, cookies;
+        for (const std::size_t index : indices) {
+            offsets.push_back(planned.rows[index].file_offset);
+            cookies.push_back(OE_COOKIE(attached.row, planned.rows[index].descriptor));
+        }
+        const std::string path = fmt::format("/proc/self/fd/{}", attached.file->fd());
+        auto link = kernel_.uprobe_multi ? Link::uprobe_multi(program, path, offsets, cookies, 0)
+                                         : Link::uprobe_perf(program, path, offsets, cookies, -1);
+        if (!link) return Failure(std::move(link.error()).in(context));
+        return link;
+    }
+
+    void write_row(const AttachedExecutable& executable) {
+        oe_exe row = row_values_[executable.row];
+        row.any_process = executable.followed ? 1 : 0;
+        ::bpf_map_update_elem(exes_fd_, &executable.row, &row, BPF_ANY);
+    }
+
+    // ---- records ---------------------------------------------------------------------------------------------------
+
+    void on_record(std::span<const std::byte> record) {
+        ++stats_.records;
+        if (record.size() < sizeof(oe_event_header)) return void(++stats_.short_records);
+        const auto& header = *reinterpret_cast<const oe_event_header*>(record.data());
+        if (header.kind >= OE_KIND_FIRST_PROBE) return reader_.on_span(record, stats_);
+        if (header.kind == OE_KIND_PROCESS_EXEC) return consider(header.tgid);
+        if (header.kind == OE_KIND_PROCESS_EXIT) {
+            for (TargetRow& row : report_.targets)
+                if (row.pid == header.tgid) row.exited = true;
+            return forget(header.tgid, header.generation);
+        }
+        ++stats_.unknown_kinds;
+    }
+
+    int drain() {
+        const int count = events_->drain();
+        reader_.flush();
+        return count;
+    }
+
+    void run_posted() {
+        std::vector<std::function<void(Manager&)>> changes;
+        {
+            std::scoped_lock lock(posted_mutex_);
+            changes.swap(posted_);
+        }
+        for (auto& change : changes) change(*this);
+    }
+
+    void stats_programs() {
+        stats_.programs.clear();
+        for (const Bundle& bundle : config_.bundles) {
+            bpf_program* program = nullptr;
+            if (bundle->object() == nullptr) continue;
+            while ((program = ::bpf_object__next_program(bundle->object(), program)) != nullptr) {
+                bpf_prog_info info{};
+                std::uint32_t size = sizeof(info);
+                if (::bpf_obj_get_info_by_fd(::bpf_program__fd(program), &info, &size) != 0) continue;
+                stats_.programs.push_back({::bpf_program__name(program), info.run_cnt, info.run_time_ns,
+                                           info.verified_insns});
+            }
+        }
+    }
+
+    ManagerConfig config_;
+    Kernel kernel_;
+    Assignment assignment_;
+    ExecutableCache cache_;
+    std::vector<ProbeSpec> probes_;
+    std::set<std::uint16_t> kinds_;
+    std::map<std::string, detail::BundleObject*> owners_;  // of Probes by name
+    std::set<std::string> refused_programs_;
+
+    int exes_fd_ = -1;
+    int processes_fd_ = -1;
+    std::optional<Map<std::uint32_t, std::uint64_t>> stats_map_;
+    std::vector<std::uint32_t> free_rows_;
+    std::map<std::uint32_t, oe_exe> row_values_;
+
+    std::unordered_map<FileIdentity, std::unique_ptr<AttachedExecutable>> executables_;
+    std::map<std::uint32_t, AttachedProcess> processes_;  // by tgid
+    std::vector<Link> process_links_;
+    std::uint32_t last_generation_ = 0;
+
+    detail::SpanReader reader_;
+    std::unique_ptr<EventStream> events_;
+    Fd timer_;
+    std::mutex posted_mutex_;
+    std::vector<std::function<void(Manager&)>> posted_;
+
+    Report report_;
+    Stats stats_;
+    bool stopped_ = false;
+};
+
+}  // namespace otel_ebpf
