@@ -8,6 +8,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -52,11 +53,14 @@ T load(std::span<const std::byte> bytes, std::size_t offset) {
     return value;
 }
 
-// The NUL-terminated text at `offset`; empty when it does not end inside `bytes`.
+// Longest name that is read: a table of millions of endless names must not cost minutes.
+inline constexpr std::size_t max_text_bytes = 16 << 10;
+
+// The NUL-terminated text at `offset`; empty when it does not end inside `bytes`, or is longer than max_text_bytes.
 inline std::string_view text_at(std::span<const std::byte> bytes, std::uint64_t offset) {
     if (offset >= bytes.size()) return {};
     const auto* begin = reinterpret_cast<const char*>(bytes.data()) + offset;
-    const void* end = std::memchr(begin, 0, bytes.size() - offset);
+    const void* end = std::memchr(begin, 0, std::min<std::size_t>(bytes.size() - offset, max_text_bytes));
     if (end == nullptr) return {};
     return {begin, static_cast<std::size_t>(static_cast<const char*>(end) - begin)};
 }
@@ -80,8 +84,7 @@ public:
         }
         std::size_t done = 0;
         while (done < out.size()) {
-            const ssize_t count = ::pread(fd_, out.data() + done, out.size() - done,
-                                          static_cast<off_t>(offset + done));
+            const ssize_t count = ::pread(fd_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) return fail_errno(Stage::target, "cannot be read at offset " + std::to_string(offset));
             if (count == 0) return fail(Stage::target, "became shorter while it was read");
@@ -98,8 +101,7 @@ public:
     }
 
 private:
-    ByteSource(int fd, std::span<const std::byte> memory, std::uint64_t size)
-        : fd_(fd), memory_(memory), size_(size) {}
+    ByteSource(int fd, std::span<const std::byte> memory, std::uint64_t size) : fd_(fd), memory_(memory), size_(size) {}
 
     [[nodiscard]] Result<void> check(std::uint64_t offset, std::uint64_t size) const {
         if (in_range(offset, size, size_)) return {};

@@ -2,8 +2,8 @@
 // Copyright The otel_ebpf Authors
 // ElfFile: checked reading of 64-bit little-endian ELF executables.
 //
-// Every offset, size and count in the file is hostile until checked here. Messages are predicates ("is truncated: ..."),
-// to be put behind the name of the file.
+// Every offset, size and count in the file is hostile until checked here. Messages are predicates ("is truncated:
+// ..."), to be put behind the name of the file.
 #pragma once
 
 #include <elf.h>
@@ -29,7 +29,9 @@ static_assert(std::endian::native == std::endian::little, "ELF structs are read 
 
 enum class Arch : std::uint8_t { x86_64, aarch64 };
 
-constexpr std::string_view to_string(Arch arch) { return arch == Arch::x86_64 ? "x86_64" : "aarch64"; }
+constexpr std::string_view to_string(Arch arch) {
+    return arch == Arch::x86_64 ? "x86_64" : "aarch64";
+}
 
 struct ElfSection {
     std::string name;
@@ -121,6 +123,9 @@ public:
 private:
     static constexpr std::uint32_t go_build_id_note = 4;    // cmd/link/internal/ld/elf.go: ELF_NOTE_GOBUILDID_TAG
     static constexpr std::uint64_t max_note_bytes = 65536;  // far above the hundred bytes of real notes
+    static constexpr std::size_t max_notes = 64;
+    static constexpr std::uint64_t max_sections = 65536;
+    static constexpr std::size_t max_section_name_bytes = 128;
 
     explicit ElfFile(ByteSource source) : source_(source) {}
 
@@ -159,15 +164,15 @@ private:
     Result<void> read_sections(std::uint64_t& segment_count) {
         if (header_.e_shoff == 0) return {};
         if (header_.e_shentsize != sizeof(Elf64_Shdr))
-            return fail(Stage::target, "is a damaged ELF file: section headers of " +
-                                           std::to_string(header_.e_shentsize) + " bytes");
+            return fail(Stage::target,
+                        "is a damaged ELF file: section headers of " + std::to_string(header_.e_shentsize) + " bytes");
         auto first = source_.read(header_.e_shoff, sizeof(Elf64_Shdr));
         if (!first) return tl::unexpected(std::move(first).error());
         const auto zeroth = load<Elf64_Shdr>(first->bytes(), 0);
         const std::uint64_t count = header_.e_shnum != 0 ? header_.e_shnum : zeroth.sh_size;
         const std::uint64_t names_index = header_.e_shstrndx != SHN_XINDEX ? header_.e_shstrndx : zeroth.sh_link;
         if (segment_count == PN_XNUM) segment_count = zeroth.sh_info;
-        if (count > source_.size() / sizeof(Elf64_Shdr))
+        if (count > max_sections || count > source_.size() / sizeof(Elf64_Shdr))
             return fail(Stage::target, "is truncated: it claims " + std::to_string(count) + " sections");
         auto table = source_.read(header_.e_shoff, count * sizeof(Elf64_Shdr));
         if (!table) return tl::unexpected(std::move(table).error());
@@ -187,7 +192,8 @@ private:
             if (raw.sh_type != SHT_NOBITS && raw.sh_type != SHT_NULL &&
                 !in_range(raw.sh_offset, raw.sh_size, source_.size()))
                 return fail(Stage::target, "is truncated: section " + std::to_string(i) + " lies beyond its end");
-            sections_.push_back({std::string(text_at(std::as_const(names).bytes(), raw.sh_name)), raw.sh_type, raw.sh_flags,
+            const std::string_view name = text_at(std::as_const(names).bytes(), raw.sh_name);
+            sections_.push_back({std::string(name.substr(0, max_section_name_bytes)), raw.sh_type, raw.sh_flags,
                                  raw.sh_addr, raw.sh_offset, raw.sh_size, raw.sh_link});
         }
         return {};
@@ -196,8 +202,8 @@ private:
     Result<void> read_segments(std::uint64_t count) {
         if (count == 0) return fail(Stage::target, "is not an executable: it has no program headers");
         if (header_.e_phentsize != sizeof(Elf64_Phdr))
-            return fail(Stage::target, "is a damaged ELF file: program headers of " +
-                                           std::to_string(header_.e_phentsize) + " bytes");
+            return fail(Stage::target,
+                        "is a damaged ELF file: program headers of " + std::to_string(header_.e_phentsize) + " bytes");
         auto table = source_.read(header_.e_phoff, count * sizeof(Elf64_Phdr));
         if (!table) return tl::unexpected(std::move(table).error());
         segments_.reserve(count);
@@ -214,13 +220,15 @@ private:
         return {};
     }
 
-    // The Go linker puts its GNU build id in a section that no PT_NOTE covers; executables without sections have PT_NOTE.
+    // The Go linker puts its GNU build id in a section that no PT_NOTE covers; executables without sections have
+    // PT_NOTE.
     Result<void> read_notes() {
         std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
         for (const ElfSection& section : sections_)
             if (section.type == SHT_NOTE) ranges.emplace_back(section.offset, section.size);
         for (const Elf64_Phdr& segment : segments_)
             if (segment.p_type == PT_NOTE) ranges.emplace_back(segment.p_offset, segment.p_filesz);
+        if (ranges.size() > max_notes) ranges.resize(max_notes);
         for (const auto& [offset, size] : ranges) {
             if (size > max_note_bytes) continue;
             auto buffer = source_.read(offset, size);

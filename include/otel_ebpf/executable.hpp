@@ -90,7 +90,9 @@ constexpr std::string_view to_string(FactValue::Source source) {
 }
 
 // True for a fact that this version of the module does not have, false for one that could not be found out.
-inline bool is_absent(const Error& error) { return error.where == Stage::offset && error.code.value() == ENOENT; }
+inline bool is_absent(const Error& error) {
+    return error.where == Stage::offset && error.code.value() == ENOENT;
+}
 
 // Immutable; safe to use from several threads. Keeps a descriptor of the file, so it outlives the path.
 class Executable {
@@ -169,7 +171,8 @@ public:
     [[nodiscard]] Result<std::vector<std::byte>> code(const Function& function) const {
         constexpr std::uint64_t max_bytes = 16 << 20;  // the largest generated Go functions have about 2 MB
         if (function.size > max_bytes || !elf_.is_code(function.vaddr, function.size))
-            return fail(Stage::symbol, named("has no code for " + function.name + " at " + ElfFile::hex(function.vaddr)));
+            return fail(Stage::symbol,
+                        named("has no code for " + function.name + " at " + ElfFile::hex(function.vaddr)));
         auto bytes = elf_.bytes_at(function.vaddr, function.size);
         if (!bytes) return failed(std::move(bytes).error());
         const auto view = std::as_const(*bytes).bytes();
@@ -191,9 +194,9 @@ public:
             case FactKind::type_size: return layout_fact(query);
             case FactKind::symbol_address: return symbol_fact(query.type);
             case FactKind::type_address:
-                return fail(Stage::unsupported, named("can't give the address of type " + std::string(query.package) +
-                                                      "." + std::string(query.type) +
-                                                      ": type addresses are not read yet"));
+                return fail(Stage::unsupported,
+                            named("can't give the address of type " + std::string(query.package) + "." +
+                                  std::string(query.type) + ": type addresses are not read yet"));
             case FactKind::version_flag: {
                 auto module = module_version(query.module);
                 if (!module) return tl::unexpected(std::move(module).error());
@@ -233,7 +236,7 @@ private:
     struct ModuleVersion {
         std::string_view path;  // of the code that was compiled
         std::optional<Version> version;
-        std::string label;      // "Go 1.26.8", "google.golang.org/grpc v1.60.0"
+        std::string label;  // "Go 1.26.8", "google.golang.org/grpc v1.60.0"
     };
 
     Executable(OpenFile file, std::filesystem::path path, ElfFile elf)
@@ -354,8 +357,7 @@ private:
         };
         if (is_measured && !is_assumed) return from_table();
         auto dwarf = dwarf_answer(query);
-        if (dwarf && dwarf->state == go::DwarfState::found)
-            return FactValue{dwarf->value, FactValue::Source::dwarf};
+        if (dwarf && dwarf->state == go::DwarfState::found) return FactValue{dwarf->value, FactValue::Source::dwarf};
         if (dwarf && dwarf->state == go::DwarfState::no_member) return absent(query, *module);
         if (is_measured) return from_table();
         const std::string why = !dwarf ? std::move(dwarf).error().what : "has DWARF without this type";
@@ -389,9 +391,9 @@ private:
     [[nodiscard]] Failure absent(const FactQuery& query, const ModuleVersion& module) const {
         const std::string type = std::string(query.package) + "." + std::string(query.type);
         const std::string what = query.kind == FactKind::type_size
-                                     ? type + " has no such type"
-                                     : type + "." + std::string(query.member) + " has no such field";
-        return fail(Stage::offset, named("lacks " + what + " in " + module.label), ENOENT);
+                                     ? "there is no type " + type
+                                     : type + " has no such field: " + std::string(query.member);
+        return fail(Stage::offset, named("was built with " + module.label + ", in which " + what), ENOENT);
     }
 
     [[nodiscard]] Result<FactValue> symbol_fact(std::string_view name) const {

@@ -15,11 +15,11 @@ enum class FactKind : std::uint8_t { member_offset, type_size, symbol_address, t
 // What the BPF side needs to know about an executable.
 struct FactQuery {
     FactKind kind = FactKind::member_offset;
-    std::string_view module;   // "std" or a module path
-    std::string_view package;  // import path; empty for symbol_address
-    std::string_view type;     // type name, or symbol name
-    std::string_view member;   // may be nested: "pat.str"
-    VersionRange versions = {}; // of the module; version_flag: 1 inside the range, 0 outside
+    std::string_view module;     // "std" or a module path
+    std::string_view package;    // import path; empty for symbol_address
+    std::string_view type;       // type name, or symbol name
+    std::string_view member;     // may be nested: "pat.str"
+    VersionRange versions = {};  // of the module; version_flag: 1 inside the range, 0 outside
 
     friend constexpr bool operator==(const FactQuery&, const FactQuery&) = default;
 };

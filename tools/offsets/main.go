@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"sort"
 	"strconv"
@@ -34,6 +35,16 @@ func (s structType) symbol() string { return s.pkg + "." + s.name }
 // layout holds, per "PACKAGE.TYPE" and member ("" for the size), the value in one release.
 type layout map[string]map[string]int
 
+// release is a release of Go 1.
+type release struct{ minor, patch int }
+
+func (r release) String() string {
+	if r.patch == 0 && r.minor < 21 { // Go 1.21 was the first to call its first release ".0"
+		return fmt.Sprintf("1.%d", r.minor)
+	}
+	return fmt.Sprintf("1.%d.%d", r.minor, r.patch)
+}
+
 func main() {
 	log.SetFlags(0)
 	output := flag.String("o", "offset_table.hpp", "header to write")
@@ -42,22 +53,28 @@ func main() {
 
 	types, err := readStructs(filepath.Join(*folder, "structs.txt"))
 	check(err)
-	releases, err := readLines(filepath.Join(*folder, "releases.txt"))
+	minors, err := readMinors(filepath.Join(*folder, "releases.txt"))
 	check(err)
 	scratch, err := os.MkdirTemp("", "offsets")
 	check(err)
 	defer os.RemoveAll(scratch)
 
-	layouts := make([]layout, len(releases))
-	for i, release := range releases {
-		layouts[i], err = measureStd(*folder, release, filepath.Join(scratch, "program"), types)
-		if err != nil {
-			os.RemoveAll(scratch)
-			log.Fatalf("Go %s: %v", release, err)
+	table := map[release]layout{}
+	measure := func(r release) layout {
+		if table[r] == nil {
+			table[r], err = measureStd(*folder, r, filepath.Join(scratch, "program"), types)
+			if err != nil {
+				os.RemoveAll(scratch)
+				log.Fatalf("Go %s: %v", r, err)
+			}
+			log.Printf("measured Go %s", r)
 		}
-		log.Printf("measured Go %s", release)
+		return table[r]
 	}
-	check(os.WriteFile(*output, header(releases, types, layouts), 0o644))
+	for _, patches := range minors {
+		bisect(patches, measure)
+	}
+	check(os.WriteFile(*output, header(table, types), 0o644))
 }
 
 func check(err error) {
@@ -80,6 +97,39 @@ func readLines(path string) ([]string, error) {
 		}
 	}
 	return lines, nil
+}
+
+// readMinors returns the releases of each minor, ascending.
+func readMinors(path string) ([][]release, error) {
+	lines, err := readLines(path)
+	if err != nil {
+		return nil, err
+	}
+	var minors [][]release
+	for _, line := range lines {
+		words := strings.Fields(line)
+		var patches []release
+		for _, word := range words[1:] {
+			var r release
+			if _, err := fmt.Sscanf(words[0]+" "+word, "1.%d %d", &r.minor, &r.patch); err != nil {
+				return nil, fmt.Errorf("%s: want \"MINOR PATCH...\", got %q", path, line)
+			}
+			patches = append(patches, r)
+		}
+		minors = append(minors, patches)
+	}
+	return minors, nil
+}
+
+// bisect measures the first and the last release and goes on between them while they differ, so that neighbours in the
+// table either agree or have no release between them.
+func bisect(releases []release, measure func(release) layout) {
+	last := len(releases) - 1
+	if reflect.DeepEqual(measure(releases[0]), measure(releases[last])) || last < 2 {
+		return
+	}
+	bisect(releases[:last/2+1], measure)
+	bisect(releases[last/2:], measure)
 }
 
 // readStructs returns the types in the order of the table: by package, then by name, members sorted.
@@ -109,8 +159,8 @@ func readStructs(path string) ([]structType, error) {
 }
 
 // measureStd builds the program in folder with one Go release and reads the layouts from its DWARF.
-func measureStd(folder, release, program string, types []structType) (layout, error) {
-	if _, err := goTool(folder, release, "build", "-o", program, "."); err != nil {
+func measureStd(folder string, r release, program string, types []structType) (layout, error) {
+	if _, err := goTool(folder, r, "build", "-o", program, "."); err != nil {
 		return nil, err
 	}
 	file, err := elf.Open(program)
@@ -132,7 +182,7 @@ func measureStd(folder, release, program string, types []structType) (layout, er
 		result[wanted.symbol()] = values
 		measured := found[wanted.symbol()]
 		if measured == nil {
-			declared, err := declares(folder, release, wanted.pkg, wanted.name)
+			declared, err := declares(folder, r, wanted.pkg, wanted.name)
 			if err != nil {
 				return nil, err
 			}
@@ -158,10 +208,10 @@ func measureStd(folder, release, program string, types []structType) (layout, er
 	return result, nil
 }
 
-func goTool(folder, release string, arguments ...string) (string, error) {
+func goTool(folder string, r release, arguments ...string) (string, error) {
 	command := exec.Command("go", arguments...)
 	command.Dir = folder
-	command.Env = append(os.Environ(), "GOTOOLCHAIN=go"+release, "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0",
+	command.Env = append(os.Environ(), "GOTOOLCHAIN=go"+r.String(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0",
 		"GOWORK=off", "GOEXPERIMENT=")
 	var messages bytes.Buffer
 	command.Stderr = &messages
@@ -240,8 +290,8 @@ func underlying(t dwarf.Type) dwarf.Type {
 }
 
 // declares tells a type that a release lacks from one that the program does not use.
-func declares(folder, release, pkg, name string) (bool, error) {
-	files, err := goTool(folder, release, "list", "-e", "-f", `{{range .GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}`, pkg)
+func declares(folder string, r release, pkg, name string) (bool, error) {
+	files, err := goTool(folder, r, "list", "-e", "-f", `{{range .GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}`, pkg)
 	if err != nil {
 		return false, err
 	}
@@ -259,15 +309,23 @@ func declares(folder, release, pkg, name string) (bool, error) {
 }
 
 // header merges equal values of neighbouring releases and formats the table.
-func header(releases []string, types []structType, layouts []layout) []byte {
+func header(table map[release]layout, types []structType) []byte {
+	var releases []release
+	for r := range table {
+		releases = append(releases, r)
+	}
+	sort.Slice(releases, func(i, j int) bool {
+		a, b := releases[i], releases[j]
+		return a.minor < b.minor || (a.minor == b.minor && a.patch < b.patch)
+	})
 	var entries, runs bytes.Buffer
 	count := 0
 	for _, t := range types {
 		for _, member := range append([]string{""}, t.members...) {
 			first := count
 			previous := -1
-			for i := range releases {
-				value := layouts[i][t.symbol()][member]
+			for i, r := range releases {
+				value := table[r][t.symbol()][member]
 				if value == previous {
 					continue
 				}
@@ -282,6 +340,7 @@ func header(releases []string, types []structType, layouts []layout) []byte {
 	out.WriteString(`// SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
 // Measured struct layouts (amd64). Generated by tools/offsets/generate.sh: do not edit.
+// clang-format off
 #pragma once
 
 #include <array>
@@ -294,8 +353,8 @@ namespace detail {
 
 `)
 	fmt.Fprintf(&out, "inline constexpr std::array<Version, %d> std_releases = {{\n", len(releases))
-	for _, release := range releases {
-		fmt.Fprintf(&out, "    %s,\n", versionText(release))
+	for _, r := range releases {
+		fmt.Fprintf(&out, "    {1, %d, %d},\n", r.minor, r.patch)
 	}
 	fmt.Fprintf(&out, "}};\n\n// {index of the first release, value}\ninline constexpr std::array<OffsetRun, %d> std_runs = {{\n", count)
 	out.Write(runs.Bytes())
@@ -320,13 +379,4 @@ func valueText(value int) string {
 		return "absent_offset"
 	}
 	return strconv.Itoa(value)
-}
-
-// versionText turns "1.27.4" into "{1, 27, 4}".
-func versionText(release string) string {
-	parts := strings.Split(release, ".")
-	for len(parts) < 3 {
-		parts = append(parts, "0")
-	}
-	return "{" + strings.Join(parts, ", ") + "}"
 }

@@ -102,8 +102,7 @@ inline Result<std::string> read_inline_string(const ElfFile& elf, std::uint64_t&
         if ((value & 0x80) == 0) break;
         if (shift >= 28 || size > max_build_info_text) break;
     }
-    if (size > max_build_info_text)
-        return fail(Stage::target, "has damaged Go build info: a text of more than 8 MiB");
+    if (size > max_build_info_text) return fail(Stage::target, "has damaged Go build info: a text of more than 8 MiB");
     auto bytes = elf.bytes_at(vaddr, size);
     if (!bytes) return tl::unexpected(std::move(bytes).error().in("has damaged Go build info"));
     vaddr += size;
@@ -115,8 +114,7 @@ inline Result<std::string> read_pointed_string(const ElfFile& elf, std::uint64_t
     auto header = elf.bytes_at(vaddr, 16);
     if (!header) return tl::unexpected(std::move(header).error());
     const auto size = load<std::uint64_t>(std::as_const(*header).bytes(), 8);
-    if (size > max_build_info_text)
-        return fail(Stage::target, "has damaged Go build info: a text of more than 8 MiB");
+    if (size > max_build_info_text) return fail(Stage::target, "has damaged Go build info: a text of more than 8 MiB");
     auto bytes = elf.bytes_at(load<std::uint64_t>(std::as_const(*header).bytes(), 0), size);
     if (!bytes) return tl::unexpected(std::move(bytes).error());
     return std::string(reinterpret_cast<const char*>(bytes->bytes().data()), bytes->size());

@@ -167,7 +167,7 @@ private:
     }
 
     std::unique_ptr<Elf, EndElf> elf_;
-    std::unique_ptr<Dwarf, EndDwarf> dwarf_;  // after elf_: closed before it
+    std::unique_ptr<Dwarf, EndDwarf> dwarf_;                   // after elf_: closed before it
     std::unordered_map<std::string_view, Dwarf_Off> structs_;  // names live in dwarf_
 };
 

@@ -30,8 +30,8 @@ namespace detail {
 inline constexpr std::size_t moduledata_words = 24;  // pcHeader .. etext
 
 // Accepts a candidate only if all its pointers into the pclntab are those that the pclntab's own header implies.
-inline std::optional<Moduledata> check_moduledata(const ElfFile& elf, const PclntabHeader& header,
-                                                  std::uint64_t vaddr, std::span<const std::byte> bytes) {
+inline std::optional<Moduledata> check_moduledata(const ElfFile& elf, const PclntabHeader& header, std::uint64_t vaddr,
+                                                  std::span<const std::byte> bytes) {
     const auto word = [&](std::size_t index) { return load<std::uint64_t>(bytes, index * 8); };
     // {index of a slice's pointer, offset in the pclntab}; runtime/symtab.go: funcnametab, cutab, filetab, pctab,
     // pclntable, ftab

@@ -33,7 +33,7 @@ struct OffsetEntry {
 
 struct OffsetModule {
     std::string_view path;
-    std::span<const Version> releases;     // those that were measured, ascending
+    std::span<const Version> releases;  // those that were measured, ascending
     std::span<const OffsetRun> runs;
     std::span<const OffsetEntry> entries;  // sorted by package, type, member
 };
@@ -57,7 +57,9 @@ constexpr std::uint16_t value_at(const OffsetModule& module, const OffsetEntry& 
     return value;
 }
 
-constexpr bool same_minor(const Version& a, const Version& b) { return a.major == b.major && a.minor == b.minor; }
+constexpr bool same_minor(const Version& a, const Version& b) {
+    return a.major == b.major && a.minor == b.minor;
+}
 
 }  // namespace detail
 
@@ -70,9 +72,10 @@ constexpr OffsetAnswer find_offset(const OffsetModule& module, const Version& ve
         constexpr auto operator<=>(const Key&) const = default;
     };
     const Key key{package, type, member};
-    const auto entry = std::lower_bound(
-        module.entries.begin(), module.entries.end(), key,
-        [](const OffsetEntry& row, const Key& wanted) { return Key{row.package, row.type, row.member} < wanted; });
+    const auto entry = std::lower_bound(module.entries.begin(), module.entries.end(), key,
+                                        [](const OffsetEntry& row, const Key& wanted) {
+                                            return Key{row.package, row.type, row.member} < wanted;
+                                        });
     if (entry == module.entries.end() || Key{entry->package, entry->type, entry->member} != key) return {};
 
     const auto after = std::upper_bound(module.releases.begin(), module.releases.end(), version);

@@ -19,9 +19,9 @@ namespace otel_ebpf::go {
 struct PclntabHeader {
     std::uint64_t vaddr = 0;
     std::uint64_t size = 0;
-    std::uint8_t quantum = 1;           // smallest instruction, in bytes
+    std::uint8_t quantum = 1;  // smallest instruction, in bytes
     std::uint64_t function_count = 0;
-    std::uint64_t text_start = 0;       // 0 since Go 1.26: only moduledata tells
+    std::uint64_t text_start = 0;  // 0 since Go 1.26: only moduledata tells
     std::uint64_t names = 0;
     std::uint64_t compile_units = 0;
     std::uint64_t files = 0;
@@ -34,8 +34,9 @@ inline Result<PclntabHeader> read_pclntab_header(const ElfFile& elf) {
     for (const std::string_view name : {".gopclntab", ".data.rel.ro.gopclntab"})  // the latter: PIE before Go 1.26
         if (section == nullptr) section = elf.section(name);
     if (section == nullptr)
-        return fail(Stage::unsupported, "has no .gopclntab section (packed, or its section headers were removed): "
-                                        "the functions of a stripped Go executable can't be found without it");
+        return fail(Stage::unsupported,
+                    "has no .gopclntab section (packed, or its section headers were removed): "
+                    "the functions of a stripped Go executable can't be found without it");
     constexpr std::size_t header_bytes = 72;  // 8 + 8 words
     auto raw = elf.bytes_at(section->vaddr, header_bytes);
     if (!raw) return tl::unexpected(std::move(raw).error().in("has a damaged .gopclntab"));
@@ -112,8 +113,8 @@ public:
         const std::uint32_t distance = entry(index + 1) - entry(index);
         const auto table = field(index, pcsp_at);
         if (!table || *table == 0) return distance;
-        const std::uint64_t size = covered_by(*table);
-        return size > 0 && size <= distance ? static_cast<std::uint32_t>(size) : distance;
+        const std::uint64_t size = covered_by(*table, distance);
+        return size > 0 ? static_cast<std::uint32_t>(size) : distance;
     }
 
     // Index of the function whose code or padding covers `offset`.
@@ -141,8 +142,10 @@ private:
         return load<std::uint32_t>(functions_.bytes(), static_cast<std::size_t>(record + at));
     }
 
-    // Sum of the pc deltas of a table of {value delta, pc delta} varints that ends with a value delta of 0; 0 if damaged.
-    [[nodiscard]] std::uint64_t covered_by(std::uint64_t table) const {
+    // Sum of the pc deltas of a table of {value delta, pc delta} varints that ends with a value delta of 0; 0 when that
+    // is more than `limit` or the table is damaged. Every step covers code, so all tables together cost no more steps
+    // than the text has instructions.
+    [[nodiscard]] std::uint64_t covered_by(std::uint64_t table, std::uint64_t limit) const {
         const auto bytes = pc_values_.bytes();
         const auto varint = [&](std::uint64_t& at) -> std::optional<std::uint32_t> {
             std::uint64_t value = 0;
@@ -160,8 +163,9 @@ private:
             if (!value_delta) return 0;
             if (*value_delta == 0 && !first) return covered;
             const auto pc_delta = varint(table);
-            if (!pc_delta) return 0;
+            if (!pc_delta || *pc_delta == 0) return 0;
             covered += std::uint64_t{*pc_delta} * header_.quantum;
+            if (covered > limit) return 0;
         }
     }
 

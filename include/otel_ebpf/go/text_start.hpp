@@ -51,11 +51,11 @@ inline Result<void> check_text_start(const ElfFile& elf, const Pclntab& table, s
         const auto bytes = std::as_const(*code).bytes();
         if (starts_with_stack_check(elf.arch(), bytes)) ++stack_checks;
         constexpr std::byte int3{0xcc};
-        if (elf.arch() == Arch::x86_64 && !std::ranges::all_of(bytes.subspan(size), [](std::byte b) { return b == int3; }))
+        if (elf.arch() == Arch::x86_64 &&
+            !std::ranges::all_of(bytes.subspan(size), [](std::byte b) { return b == int3; }))
             return fail(Stage::symbol, "has no padding between functions where its function table says");
     }
-    if (stack_checks * one_in < samples)
-        return fail(Stage::symbol, "has no Go code where its function table says");
+    if (stack_checks * one_in < samples) return fail(Stage::symbol, "has no Go code where its function table says");
     return {};
 }
 
@@ -65,8 +65,9 @@ inline Result<std::uint64_t> find_text_start(const ElfFile& elf, const PclntabHe
     auto found = find_moduledata(elf, header);
     if (!found) return tl::unexpected(std::move(found).error());
     if (!*found)
-        return fail(Stage::unsupported, "has no moduledata that agrees with its .gopclntab: the start of the Go text "
-                                        "is unknown, so its functions can't be found (build it without -s)");
+        return fail(Stage::unsupported,
+                    "has no moduledata that agrees with its .gopclntab: the start of the Go text "
+                    "is unknown, so its functions can't be found (build it without -s)");
     const std::uint64_t start = (*found)->text;
     if (header.text_start != 0 && header.text_start != start)
         return fail(Stage::symbol, "gives two starts of the Go text: " + ElfFile::hex(header.text_start) +

@@ -66,8 +66,8 @@ inline Result<std::optional<std::int64_t>> tls_offset_from_code(const ElfFile& e
 // `text_begin` and `text_end` bound the Go text. Refused where the two sources disagree or both are silent.
 inline Result<std::int32_t> find_tls_g_offset(const ElfFile& elf, std::uint64_t text_begin, std::uint64_t text_end) {
     if (elf.arch() != Arch::x86_64)
-        return fail(Stage::unsupported, "is for " + std::string(to_string(elf.arch())) +
-                                            ": the TLS offset of g is known on x86_64 only");
+        return fail(Stage::unsupported,
+                    "is for " + std::string(to_string(elf.arch())) + ": the TLS offset of g is known on x86_64 only");
     auto from_code = detail::tls_offset_from_code(elf, text_begin, text_end);
     if (!from_code) return tl::unexpected(std::move(from_code).error());
     const auto from_segment = detail::tls_offset_from_segment(elf);
