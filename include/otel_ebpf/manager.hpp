@@ -390,7 +390,7 @@ private:
         if (free_rows_.empty())
             return fail(Stage::map, "oe_exes is full: raise ManagerConfig::max_executables", ENOSPC);
         AttachPlan planned = plan(**file, probes_, assignment_, config_.options, kernel_.release);
-        if (!planned.attaches_anything()) return Failure(nothing_to_attach(planned));
+        if (!planned.attaches_anything()) return Failure(nothing_to_attach(**file, planned));
 
         auto attached = std::make_unique<AttachedExecutable>();
         attached->file = *file;
@@ -411,9 +411,12 @@ private:
         return result;
     }
 
-    static Error nothing_to_attach(const AttachPlan& planned) {
+    static Error nothing_to_attach(const Executable& file, const AttachPlan& planned) {
+        if (!file.is_go())
+            return {Stage::symbol, {ENOENT, std::system_category()},
+                    fmt::format("{}: no Probe fits: not a Go program (no Go build information)", planned.executable), {}};
         for (const PlanRow& row : planned.rows)
-            if (!row.expected)
+            if (!row.expected || row.absent)
                 return {Stage::symbol, {ENOENT, std::system_category()},
                         fmt::format("{}: no Probe fits: {}: {}", planned.executable, row.symbol, row.reason), {}};
         return {Stage::symbol, {ENOENT, std::system_category()},
@@ -515,6 +518,7 @@ private:
     int drain() {
         const int count = events_->drain();
         reader_.flush();
+        if (config_.sink) config_.sink->flush(std::chrono::milliseconds(0));
         return count;
     }
 

@@ -34,7 +34,8 @@ struct PlanRow {
     Rate rate = Rate::per_call;
     bool attach = false;
     std::string reason;  // why not attached, or how the site was found
-    bool expected = false;  // not attached on purpose: another Go release, an option that is off
+    bool expected = false;  // not attached, and nothing is wrong: another Go release, an option that is off, no such library
+    bool absent = false;    // the executable has no such function
     std::uint64_t vaddr = 0;
     std::uint64_t file_offset = 0;
     site::CostClass cost = site::CostClass::emulated;
@@ -193,6 +194,7 @@ private:
         return {};
     }
 
+    // An executable that the Probe's library is not linked into is nothing to worry about.
     void plan_probe(const ProbeSpec& probe) {
         const std::size_t first = plan_.rows.size();
         std::string fatal = missing_fact(probe);
@@ -210,8 +212,10 @@ private:
                 }
             }
         }
-        for (std::size_t i = first; i < plan_.rows.size(); ++i) {
-            PlanRow& row = plan_.rows[i];
+        const std::span<PlanRow> rows = std::span(plan_.rows).subspan(first);
+        const bool not_linked = std::all_of(rows.begin(), rows.end(), [](const PlanRow& row) { return row.expected || row.absent; });
+        for (PlanRow& row : rows) {
+            if (not_linked) row.expected = true;
             if (!row.attach) continue;
             if (!fatal.empty()) skip(row, "the Probe can't work here: " + fatal);
             else if (failed_groups.contains(row.group)) skip(row, "another part of group " + row.group + " is missing");
@@ -243,7 +247,10 @@ private:
                 if (option.name == uprobe.option && !Assignment::option_value(probe, option, options_))
                     return give_up(fmt::format("option {}.{} is off", probe.name, option.name), true);
         const auto copies = copies_of(uprobe.symbol);
-        if (copies.empty()) return give_up("no such function: not linked in, or inlined everywhere", false);
+        if (copies.empty()) {
+            row.absent = true;
+            return give_up("no such function: not linked in, or inlined everywhere", !uprobe.required);
+        }
         for (const Function* function : copies) {
             row.symbol = function->name;
             const auto points = choose(uprobe, *function);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -108,6 +109,14 @@ public:
     void set(std::string_view key, bool value) { set(key, Value(value)); }
 
     [[nodiscard]] std::span<const Attribute> attributes() const { return {attributes_.data(), count_}; }
+    // The value of an attribute; nullopt when it is not set or not a T, which is one of the types in Value.
+    template <class T>
+    [[nodiscard]] std::optional<T> get(std::string_view key) const {
+        for (const Attribute& attribute : attributes())
+            if (attribute.key == key)
+                if (const T* const value = std::get_if<T>(&attribute.value)) return *value;
+        return std::nullopt;
+    }
     [[nodiscard]] TextArena& arena() { return *arena_; }
 
 private:
