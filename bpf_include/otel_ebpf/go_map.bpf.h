@@ -142,48 +142,58 @@ OE_NOINLINE int __oe_go_map_bucket(struct oe_go_map_walk *walk, __u64 addr)
 	return 0;
 }
 
+/* The next table of the directory; false after the last. */
+OE_NOINLINE bool __oe_go_map_next_table(struct oe_go_map_walk *walk)
+{
+	struct __oe_swiss_table table;
+
+	if (!walk || walk->table >= walk->dir_len)
+		return false;
+	if (oe_read(&table, sizeof(table), oe_read_u64(walk->dir_ptr + walk->table * 8)))
+		return false;
+	walk->table++;
+	walk->base = table.groups;
+	walk->mask = table.length_mask;
+	walk->index = 0;
+	return true;
+}
+
+/* The array that the map grows out of; false when there is none. */
+OE_INLINE bool __oe_go_map_next_array(struct oe_go_map_walk *walk)
+{
+	if (!walk->old_base)
+		return false;
+	walk->base = walk->old_base;
+	walk->mask = walk->old_mask;
+	walk->old_base = 0;
+	walk->index = 0;
+	return true;
+}
+
 /* One group or bucket per call; 1 ends the walk. */
 static long __oe_go_map_step(__u32 step, void *context)
 {
 	struct oe_go_map_walk *walk = *(struct oe_go_map_walk **)context;
-	struct __oe_swiss_table table;
-	__u64 table_addr;
+	__u64 chained, addr;
 
 	(void)step;
 	if (!walk)
 		return 1;
 	if (__oe_go_map_done(walk))
 		goto complete;
-	if (!walk->swiss) {
-		if (walk->chained) {
-			__oe_go_map_bucket(walk, walk->chained);
-			return 0;
-		}
-		if (walk->index > walk->mask) {
-			if (!walk->old_base)
-				goto complete;
-			walk->base = walk->old_base;
-			walk->mask = walk->old_mask;
-			walk->old_base = 0;
-			walk->index = 0;
-		}
-		__oe_go_map_bucket(walk, walk->base + walk->index * __OE_BUCKET_BYTES);
+	chained = walk->chained;
+	if (!chained && walk->index > walk->mask)
+		if (walk->swiss ? !__oe_go_map_next_table(walk) : !__oe_go_map_next_array(walk))
+			goto complete;
+	if (walk->swiss) {
+		__oe_go_map_group(walk, walk->base + walk->index * __OE_GROUP_BYTES);
 		walk->index++;
 		return 0;
 	}
-	if (!walk->base || walk->index > walk->mask) {
-		if (walk->table >= walk->dir_len)
-			goto complete;
-		table_addr = oe_read_u64(walk->dir_ptr + walk->table * 8);
-		walk->table++;
-		if (oe_read(&table, sizeof(table), table_addr))
-			goto complete;
-		walk->base = table.groups;
-		walk->mask = table.length_mask;
-		walk->index = 0;
-	}
-	__oe_go_map_group(walk, walk->base + walk->index * __OE_GROUP_BYTES);
-	walk->index++;
+	addr = chained ? chained : walk->base + walk->index * __OE_BUCKET_BYTES;
+	if (!chained)
+		walk->index++;
+	__oe_go_map_bucket(walk, addr);
 	return 0;
 complete:
 	walk->incomplete = 0;
@@ -210,10 +220,13 @@ OE_NOINLINE int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr, bool
 
 		if (oe_read(&map, sizeof(map), map_addr) || !map.used)
 			return 0;
-		if (!map.dir_len)
-			return __oe_go_map_group(walk, map.dir_ptr);
-		walk->dir_ptr = map.dir_ptr;
-		walk->dir_len = map.dir_len;
+		if (map.dir_len) {
+			walk->dir_ptr = map.dir_ptr;
+			walk->dir_len = map.dir_len;
+			walk->index = 1; /* past the end of no table: the first step takes the first one */
+		} else {
+			walk->base = map.dir_ptr;
+		}
 	} else {
 		struct __oe_hmap map;
 
@@ -224,12 +237,6 @@ OE_NOINLINE int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr, bool
 		if (map.old_buckets) {
 			walk->old_base = map.old_buckets;
 			walk->old_mask = map.flags & __OE_SAME_SIZE_GROW ? walk->mask : walk->mask >> 1;
-		}
-		if (!walk->mask && !walk->old_base) {
-			__oe_go_map_bucket(walk, walk->base);
-			if (!walk->chained || __oe_go_map_done(walk))
-				return 0;
-			walk->index = 1;
 		}
 	}
 	walk->incomplete = 1; /* until a step says otherwise */

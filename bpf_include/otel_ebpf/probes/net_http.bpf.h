@@ -89,57 +89,86 @@ const volatile __u16 oe_f_go_bucket_maps __weak = OE_NO_SLOT;
 const volatile bool oe_o_http_user_agent __weak = true;
 
 #define OE_HTTP_REQUEST_BYTES 304 /* covers every field above in every release: net/http.Request */
-#define OE_HTTP_SCRATCH_AT 504    /* in the record; free until the texts are written */
-OE_STATIC_ASSERT(OE_HTTP_SCRATCH_AT + sizeof(struct oe_go_map_walk) <= OE_RECORD_BYTES, "scratch lies in the record");
+
+/* The texts of a request in target memory. */
+struct oe_http_texts {
+	struct oe_go_string method, target, host, peer, user_agent;
+};
+
+/*
+ * What is read before the texts is kept in the part of the record that they will fill, not on the stack: the verifier
+ * takes memory of a map for unknown and need not follow each combination of missing facts.
+ */
+#define OE_HTTP_SCRATCH_AT 424
+#define OE_HTTP_TEXTS_AT 960
+OE_STATIC_ASSERT(OE_HTTP_SCRATCH_AT + sizeof(struct oe_go_map_walk) <= OE_HTTP_TEXTS_AT, "scratch and texts don't overlap");
+OE_STATIC_ASSERT(OE_HTTP_TEXTS_AT + sizeof(struct oe_http_texts) <= OE_RECORD_BYTES, "both lie in the record");
 
 /* oe_live_span.user */
 #define OE_HTTP_USER_WRITER 0  /* address of the response (HTTP/1) or response writer (HTTP/2) */
 #define OE_HTTP_USER_REQUEST 1 /* address of the Request */
 #define OE_HTTP_USER_LENGTH 2  /* record length before the route */
 
-/* A word of a struct that was read to the scratch area; 0 when the fact is missing. */
-OE_INLINE __u64 __oe_http_word(const struct oe_hit *hit, const __u8 *scratch, __u16 slot)
+/* A word of the Request that was read to the scratch area; 0 when the fact is missing. */
+OE_NOINLINE __u64 __oe_http_word(const struct oe_hit *hit, const struct oe_live_span *span, __u64 offset)
 {
-	__u64 offset = oe_fact(hit->exe, slot);
-
+	if (!hit || !span)
+		return 0;
 	if (offset > OE_HTTP_REQUEST_BYTES - 8) {
 		oe_count(OE_STAT_FACT_MISSING);
 		return 0;
 	}
-	return *(__u64 *)(scratch + (offset & 0x1f8));
+	return *(__u64 *)(span->record + OE_HTTP_SCRATCH_AT + (offset & 0x1f8));
 }
 
-OE_INLINE struct oe_go_string __oe_http_string(const struct oe_hit *hit, const __u8 *scratch, __u16 slot)
+OE_INLINE void __oe_http_string(const struct oe_hit *hit, struct oe_live_span *span, __u16 slot,
+				struct oe_go_string *text)
 {
-	struct oe_go_string text = {};
 	__u64 offset = oe_fact(hit->exe, slot);
 
-	if (offset > OE_HTTP_REQUEST_BYTES - 16) {
-		oe_count(OE_STAT_FACT_MISSING);
-		return text;
-	}
-	offset &= 0x1f8;
-	text.ptr = *(__u64 *)(scratch + offset);
-	text.len = *(__u64 *)(scratch + offset + 8);
-	return text;
+	text->ptr = __oe_http_word(hit, span, offset);
+	text->len = __oe_http_word(hit, span, offset + 8);
+}
+
+/* Everything about the request that is in the Request itself; returns the address of its header map. */
+OE_NOINLINE __u64 __oe_http_read_request(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	struct oe_http_server_event *event;
+	struct oe_http_texts *texts;
+
+	if (!hit || !span)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	texts = (struct oe_http_texts *)(span->record + OE_HTTP_TEXTS_AT);
+	oe_read(span->record + OE_HTTP_SCRATCH_AT, OE_HTTP_REQUEST_BYTES, span->user[OE_HTTP_USER_REQUEST]);
+	__oe_http_string(hit, span, oe_f_request_method, &texts->method);
+	__oe_http_string(hit, span, oe_f_request_request_uri, &texts->target);
+	__oe_http_string(hit, span, oe_f_request_host, &texts->host);
+	__oe_http_string(hit, span, oe_f_request_remote_addr, &texts->peer);
+	event->proto_major = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_proto_major));
+	event->proto_minor = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_proto_minor));
+	event->request_body_bytes = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_content_length));
+	event->tls = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_tls)) != 0;
+	return __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_header));
 }
 
 /* Appends at most `max` bytes of a text to the record and returns how many; marks what was cut. */
-OE_INLINE __u32 __oe_http_append(struct oe_live_span *span, const struct oe_go_string *text, __u32 max, __u32 bit)
+OE_NOINLINE __u32 __oe_http_append(struct oe_live_span *span, const struct oe_go_string *text, __u32 max, __u32 bit)
 {
-	struct oe_event_header *header = &oe_span_event(span)->header;
-	__u64 at = header->size_bytes;
-	__u64 len = text->len;
+	struct oe_event_header *header;
+	__u64 at, len;
 
+	if (!span || !text)
+		return 0;
+	header = &oe_span_event(span)->header;
+	at = header->size_bytes;
+	len = text->len;
 	if (!len || !text->ptr)
 		return 0;
 	if (len > max) {
 		len = max;
 		header->truncated |= 1 << bit;
 	}
-	if (at > OE_RECORD_BYTES - OE_HTTP_TARGET_MAX)
-		if (max > OE_HTTP_USER_AGENT_MAX || at > OE_RECORD_BYTES - OE_HTTP_USER_AGENT_MAX)
-			return 0;
 	OE_OPAQUE(len); /* "R2 unbounded memory access" */
 	OE_OPAQUE(at);
 	if (len > max || at > OE_RECORD_BYTES - max)
@@ -177,23 +206,21 @@ bad:
 	return 0;
 }
 
-/* Decides trace id and parent, and returns the User-Agent. */
-OE_NOINLINE int __oe_http_headers(const struct oe_hit *hit, struct oe_live_span *span, __u64 header_map,
-					struct oe_go_string *user_agent)
+/* Finds traceparent and User-Agent in the header map. */
+OE_NOINLINE int __oe_http_find_headers(const struct oe_hit *hit, struct oe_live_span *span, __u64 header_map)
 {
 	struct oe_go_map_walk *walk;
-	struct oe_trace_ctx remote;
 	bool swiss;
 
-	if (!hit || !span || !user_agent)
+	if (!hit || !span)
 		return 0;
+	walk = (struct oe_go_map_walk *)(span->record + OE_HTTP_SCRATCH_AT);
+	oe_go_map_begin(walk);
 	swiss = oe_fact(hit->exe, oe_f_go_swiss_maps) == 1;
 	if (!swiss && oe_fact(hit->exe, oe_f_go_bucket_maps) != 1) {
 		oe_count(OE_STAT_FACT_MISSING);
-		goto inherit;
+		return 0;
 	}
-	walk = (struct oe_go_map_walk *)(span->record + OE_HTTP_SCRATCH_AT);
-	oe_go_map_begin(walk);
 	__builtin_memcpy(walk->wanted[0].key, "Traceparent", 11);
 	walk->wanted[0].key_len = 11;
 	if (oe_o_http_user_agent) {
@@ -205,67 +232,94 @@ OE_NOINLINE int __oe_http_headers(const struct oe_hit *hit, struct oe_live_span 
 	oe_go_map_find(walk, header_map, swiss);
 	if (walk->incomplete)
 		oe_count(OE_STAT_HEADERS_INCOMPLETE);
-	if (oe_o_http_user_agent && walk->wanted[1].found && walk->wanted[1].value.len)
-		oe_read(user_agent, sizeof(*user_agent), walk->wanted[1].value.ptr);
-	if (walk->wanted[0].found) {
-		struct oe_go_slice value = walk->wanted[0].value;
+	return 0;
+}
 
+/* Trace id and parent: of the request's traceparent, else of the enclosing span, else a new root. */
+OE_NOINLINE int __oe_http_set_parent(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	const struct oe_go_map_walk *walk;
+	struct oe_go_slice value;
+	struct oe_trace_ctx remote;
+
+	if (!hit || !span)
+		return 0;
+	walk = (const struct oe_go_map_walk *)(span->record + OE_HTTP_SCRATCH_AT);
+	if (walk->wanted[0].found) {
+		value = walk->wanted[0].value;
 		if (__oe_http_traceparent(&value, &remote)) {
 			oe_span_continue(span, &remote);
 			return 0;
 		}
 	}
-inherit:
 	return oe_span_inherit(hit, span);
+}
+
+OE_NOINLINE int __oe_http_read_user_agent(struct oe_live_span *span)
+{
+	const struct oe_go_map_walk *walk;
+	struct oe_http_texts *texts;
+
+	if (!span)
+		return 0;
+	walk = (const struct oe_go_map_walk *)(span->record + OE_HTTP_SCRATCH_AT);
+	texts = (struct oe_http_texts *)(span->record + OE_HTTP_TEXTS_AT);
+	texts->user_agent.len = 0;
+	if (oe_o_http_user_agent && walk->wanted[1].found && walk->wanted[1].value.len)
+		oe_read(&texts->user_agent, sizeof(texts->user_agent), walk->wanted[1].value.ptr);
+	return 0;
+}
+
+/* Copies the texts behind the fixed part of the record. */
+OE_NOINLINE int __oe_http_copy_texts(struct oe_live_span *span)
+{
+	struct oe_http_server_event *event;
+	struct oe_http_texts texts;
+
+	if (!span)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	/* The texts may fill the place where they are kept. */
+	texts = *(struct oe_http_texts *)(span->record + OE_HTTP_TEXTS_AT);
+	event->method_len = __oe_http_append(span, &texts.method, OE_HTTP_METHOD_MAX, OE_HTTP_METHOD);
+	event->target_len = __oe_http_append(span, &texts.target, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET);
+	event->host_len = __oe_http_append(span, &texts.host, OE_HTTP_HOST_MAX, OE_HTTP_HOST);
+	event->peer_len = __oe_http_append(span, &texts.peer, OE_HTTP_PEER_MAX, OE_HTTP_PEER);
+	event->user_agent_len = __oe_http_append(span, &texts.user_agent, OE_HTTP_USER_AGENT_MAX, OE_HTTP_USER_AGENT);
+	span->user[OE_HTTP_USER_LENGTH] = event->span.header.size_bytes;
+	return 0;
+}
+
+/* HTTP/2 requests whose end is not hooked would stay open for ever. */
+OE_INLINE bool __oe_http_is_endless(const struct oe_hit *hit, const struct oe_http_server_event *event)
+{
+	return event->proto_major >= 2 && oe_fact(hit->exe, oe_f_http2_attached) != 1 &&
+	       oe_fact(hit->exe, oe_f_http2_x_attached) != 1;
 }
 
 /* net/http.serverHandler.ServeHTTP(serverHandler{srv}, ResponseWriter{itab, data}, *Request) */
 OE_INLINE int oe_http_server_start(struct pt_regs *ctx)
 {
-	struct oe_go_string method, target, host, peer, user_agent = {};
-	__u64 request, header_map;
-	struct oe_http_server_event *event;
 	struct oe_live_span *span;
 	struct oe_hit hit;
-	__u8 *scratch;
+	__u64 header_map;
 
 	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
 		return 0;
-	request = OE_GO_ARG3(ctx);
-	span = oe_span_open(&hit, sizeof(*event));
+	span = oe_span_open(&hit, sizeof(struct oe_http_server_event));
 	if (!span)
 		return 0;
-	event = (struct oe_http_server_event *)span->record;
 	span->user[OE_HTTP_USER_WRITER] = OE_GO_ARG2(ctx);
-	span->user[OE_HTTP_USER_REQUEST] = request;
-
-	scratch = span->record + OE_HTTP_SCRATCH_AT;
-	oe_read(scratch, OE_HTTP_REQUEST_BYTES, request);
-	method = __oe_http_string(&hit, scratch, oe_f_request_method);
-	target = __oe_http_string(&hit, scratch, oe_f_request_request_uri);
-	host = __oe_http_string(&hit, scratch, oe_f_request_host);
-	peer = __oe_http_string(&hit, scratch, oe_f_request_remote_addr);
-	header_map = __oe_http_word(&hit, scratch, oe_f_request_header);
-	event->proto_major = __oe_http_word(&hit, scratch, oe_f_request_proto_major);
-	event->proto_minor = __oe_http_word(&hit, scratch, oe_f_request_proto_minor);
-	if (event->proto_major >= 2 && oe_fact(hit.exe, oe_f_http2_attached) != 1 &&
-	    oe_fact(hit.exe, oe_f_http2_x_attached) != 1) {
-		/* Nothing would ever end it. */
+	span->user[OE_HTTP_USER_REQUEST] = OE_GO_ARG3(ctx);
+	header_map = __oe_http_read_request(&hit, span);
+	if (__oe_http_is_endless(&hit, (struct oe_http_server_event *)span->record)) {
 		oe_count(OE_STAT_FACT_MISSING);
 		return oe_span_discard(&hit, span);
 	}
-	event->request_body_bytes = __oe_http_word(&hit, scratch, oe_f_request_content_length);
-	event->tls = __oe_http_word(&hit, scratch, oe_f_request_tls) != 0;
-
-	__oe_http_headers(&hit, span, header_map, &user_agent);
-
-	event->method_len = __oe_http_append(span, &method, OE_HTTP_METHOD_MAX, OE_HTTP_METHOD);
-	event->target_len = __oe_http_append(span, &target, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET);
-	event->host_len = __oe_http_append(span, &host, OE_HTTP_HOST_MAX, OE_HTTP_HOST);
-	event->peer_len = __oe_http_append(span, &peer, OE_HTTP_PEER_MAX, OE_HTTP_PEER);
-	event->user_agent_len = __oe_http_append(span, &user_agent, OE_HTTP_USER_AGENT_MAX, OE_HTTP_USER_AGENT);
-	span->user[OE_HTTP_USER_LENGTH] = event->span.header.size_bytes;
-	return 0;
+	__oe_http_find_headers(&hit, span, header_map);
+	__oe_http_set_parent(&hit, span);
+	__oe_http_read_user_agent(span);
+	return __oe_http_copy_texts(span);
 }
 
 /* The last pattern counts: an inner ServeMux knows more than the one around it. */
