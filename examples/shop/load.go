@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// What customers buy, and who they are, more often what is named more often.
+// What customers buy in turn, and who they are.
 var (
-	items     = []string{"book", "book", "book", "lamp", "lamp", "book", "sofa", "lamp", "book", "piano"}
-	customers = []string{"alice", "bob", "alice", "carol", "alice", "bob", "mallory"}
+	items     = []string{"book", "sofa", "lamp", "book", "piano", "book", "lamp", "book"}
+	customers = []string{"alice", "bob", "alice", "mallory", "carol", "alice", "bob"}
 )
 
 type load struct {
