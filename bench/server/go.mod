@@ -1,0 +1,3 @@
+module otel_ebpf.bench/server
+
+go 1.22
