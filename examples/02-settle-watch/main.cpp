@@ -11,7 +11,7 @@
 
 #include <fmt/core.h>
 #include <ledger.hpp>
-#include <otel_ebpf/manager.hpp>
+#include <otel_ebpf/otel_ebpf.hpp>
 
 #include "settle_watch.skel.h"
 
@@ -63,7 +63,10 @@ int give_up(const oe::Error& error) {
 
 int main(int argc, char** argv) {
     const int pid = argc > 1 ? std::atoi(argv[1]) : 0, seconds = argc > 2 ? std::atoi(argv[2]) : 0;
-    if (pid <= 0) return fmt::print(stderr, "usage: settle-watch PID [SECONDS]\n"), 2;
+    if (pid <= 0) {
+        fmt::print(stderr, "usage: settle-watch PID [SECONDS]\n");
+        return 2;
+    }
 
     const auto accounts = std::make_shared<Accounts>();
     const auto bundle = oe::bundle(ledger::settle<settle_watch_bpf>);
