@@ -5,6 +5,7 @@
 import contextlib
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -23,13 +24,19 @@ def bpftool(*args):
     return json.loads(done.stdout) if done.returncode == 0 and done.stdout.strip() else []
 
 
-def owned_by(pid, objects):
-    return [item for item in objects if any(owner["pid"] == pid for owner in item.get("pids", []))]
+def held(pid, kind):
+    """Ids of the objects (`prog`, `map`, `link`) that a process holds by file descriptor."""
+    ids = set()
+    for entry in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            ids.update(int(number) for number in re.findall(rf"^{kind}_id:\s*(\d+)$", entry.read_text(), re.M))
+    return ids
 
 
 def programs(pid):
     """Uprobe programs that a process holds."""
-    return [item for item in owned_by(pid, bpftool("prog", "show")) if item["type"] == "kprobe"]
+    ids = held(pid, "prog")
+    return [item for item in bpftool("prog", "show") if item["id"] in ids and item["type"] == "kprobe"]
 
 
 def exists(program_ids):
@@ -39,15 +46,17 @@ def exists(program_ids):
 
 def counters(pid):
     """The agent's oe_stats, summed over CPUs, by name."""
-    (stats,) = [item for item in owned_by(pid, bpftool("map", "show")) if item["name"] == "oe_stats"]
+    ids = held(pid, "map")
+    (stats,) = [item for item in bpftool("map", "show") if item["id"] in ids and item.get("name") == "oe_stats"]
     names = enum_values("oe_stat")
     totals = {}
     for entry in bpftool("map", "dump", "id", stats["id"]):
-        key = int.from_bytes(bytes(int(byte, 16) for byte in entry["key"]), "little")
-        totals[names[key]] = sum(
-            int.from_bytes(bytes(int(byte, 16) for byte in cpu["value"]), "little") for cpu in entry["values"]
-        )
+        totals[names[little_endian(entry["key"])]] = sum(little_endian(cpu["value"]) for cpu in entry["values"])
     return totals
+
+
+def little_endian(hex_bytes):
+    return int.from_bytes(bytes(int(byte, 16) for byte in hex_bytes), "little")
 
 
 @contextlib.contextmanager

@@ -64,7 +64,7 @@ def test_resource(exchange, build):
     version = re.search(r"go1\.\d+", build).group()
     assert span.resource["service.name"] == f"unknown_service:{server.path.name}"
     assert span.resource["process.pid"] == server.pid
-    assert span.resource["process.executable.path"] == str(server.path)
+    assert span.resource["process.executable.path"] == str(server.path.resolve())
     assert span.resource["process.runtime.name"] == "go"
     assert span.resource["process.runtime.version"].startswith(version)
     assert {"telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version"} <= span.resource.keys()

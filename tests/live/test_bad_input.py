@@ -18,7 +18,7 @@ def refused(privileged, targets, tmp_path):
 
     def run(*args, says, prefix=()):
         done = subprocess.run(
-            [*prefix, AGENT, "--output", "none", *map(str, args)],
+            [*prefix, AGENT, *map(str, args)],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30,
         )
         assert done.returncode in documented_codes(), f"exit code {done.returncode} is not in --help:\n{done.stderr}"

@@ -51,12 +51,12 @@ def test_agent_killed_under_load(serve, attach, load, build):
     traffic = load.start(server, "-d", "300s", "-c", "4")
     for _ in range(5):
         agent = attach(server)
-        held = [item["id"] for item in kernel_view.programs(agent.pid)]
-        assert held, "the agent holds no uprobe program"
+        programs = [item["id"] for item in kernel_view.programs(agent.pid)]
+        assert programs, "the agent holds no uprobe program"
         assert breakpoints(plan, server.pid), "nothing is attached"
         time.sleep(0.1)
         agent.kill()
-        wait_until(lambda: not kernel_view.exists(held), "the programs and their links are gone")
+        wait_until(lambda: not kernel_view.exists(programs), "the programs and their links are gone")
         assert_untouched(plan, server.pid)
     rows = traffic.finish(interrupt=True)
     all_answered(rows)
@@ -68,10 +68,10 @@ def test_signal_ends_the_agent_and_its_links(serve, attach, load, build, end):
     server = serve(build)
     plan = Plan(server.path)
     agent = attach(server)
-    held = [item["id"] for item in kernel_view.programs(agent.pid)]
+    programs = [item["id"] for item in kernel_view.programs(agent.pid)]
     all_answered(load(server, "-n", 100))
     agent.process.send_signal(end)
     agent.wait()
-    wait_until(lambda: not kernel_view.exists(held), "the programs and their links are gone")
+    wait_until(lambda: not kernel_view.exists(programs), "the programs and their links are gone")
     assert_untouched(plan, server.pid)
     assert agent.stats["spans"] == 100
