@@ -38,6 +38,17 @@
 /* Makes the compiler forget what it knows of a variable, so that the checks on it stay next to its use. */
 #define OE_OPAQUE(variable) __asm__ volatile("" : "+r"(variable))
 
+/* A 64-bit store that is not seen before those ahead of it. x86 keeps stores in order, others need an atomic. */
+#if defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
+#define OE_STORE_RELEASE(place, value) ((void)__sync_lock_test_and_set(&(place), (value)))
+#else
+#define OE_STORE_RELEASE(place, value)                       \
+	do {                                                 \
+		__asm__ volatile("" ::: "memory");           \
+		*(volatile __typeof__(place) *)&(place) = (value); \
+	} while (0)
+#endif
+
 /* Not in bpf_helpers.h of libbpf 1.1. */
 #ifndef likely
 #define likely(x) __builtin_expect(!!(x), 1)

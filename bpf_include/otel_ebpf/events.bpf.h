@@ -17,13 +17,14 @@ struct {
 	__uint(max_entries, OE_EVENTS_BYTES);
 } oe_events __weak SEC(".maps");
 
-/* Writes one record; its header names the kind and the size. 0 or -errno, counted either way. */
+/* Writes one record; its header names the kind and the size. 0 or -errno, counted. */
 OE_INLINE long oe_event_write(void *record, __u32 size_bytes)
 {
 	/* A forced or default wake-up costs the target thread 1.6 to 7 us. */
 	long err = bpf_ringbuf_output(&oe_events, record, size_bytes, BPF_RB_NO_WAKEUP);
 
-	oe_count(err ? OE_STAT_RINGBUF_FULL : OE_STAT_EVENTS);
+	if (err)
+		oe_count(OE_STAT_RINGBUF_FULL);
 	return err;
 }
 

@@ -29,25 +29,13 @@ struct {
 	__type(value, struct oe_process);
 } oe_processes __weak SEC(".maps");
 
-/* What all bundles of one Manager count together. */
-struct oe_shared_state {
-	__u64 last_generation; /* given out here; the Manager's own have bit 31 set */
-	__u64 overflow_spans;  /* in oe_span_more now */
-};
-
+/* Last generation given out here; the Manager's own have bit 31 set. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct oe_shared_state);
-} oe_shared __weak SEC(".maps");
-
-OE_INLINE struct oe_shared_state *oe_shared_state(void)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(&oe_shared, &zero);
-}
+	__type(value, __u64);
+} oe_generation __weak SEC(".maps");
 
 /* Layout of the tables and records in this object; the Manager refuses any other than its own. */
 const volatile __u32 oe_abi_version __weak = OE_ABI_VERSION;
@@ -63,13 +51,14 @@ OE_INLINE __u16 oe_fact(const struct oe_exe *exe, __u16 slot)
 /* A new row for a process of an executable that is traced wherever it runs. */
 OE_NOINLINE struct oe_process *oe_process_join(__u32 tgid, __u32 exe_row, const struct oe_exe *exe)
 {
-	struct oe_shared_state *shared = oe_shared_state();
 	struct oe_process row = {};
+	__u32 zero = 0;
+	__u64 *last = bpf_map_lookup_elem(&oe_generation, &zero);
 
-	if (!shared || !exe)
+	if (!last || !exe)
 		return 0;
 	row.exe_row = exe_row;
-	row.generation = ((__u32)__sync_fetch_and_add(&shared->last_generation, 1) + 1) & 0x7fffffff;
+	row.generation = ((__u32)__sync_fetch_and_add(last, 1) + 1) & 0x7fffffff;
 	row.tls_g_offset = exe->tls_g_offset;
 	row.probes = ~0ULL;
 	/* A thread of the same process may have been quicker: its row stays. */

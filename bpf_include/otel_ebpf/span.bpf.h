@@ -32,12 +32,12 @@ struct oe_live_span {
 	__u64 goid; /* 0: free */
 	__u32 tgid;
 	__u32 generation;
-	__u32 state; /* odd: open; only ever changed by compare-and-swap */
+	__u32 state;     /* odd: open; claimed by compare-and-swap only */
+	__u32 overflows; /* spans in oe_span_more whose place this slot is */
+	__u32 open_depth;
 	__u16 depth;
 	__u16 in_overflow;
-	__u32 open_depth;
-	__u32 pad;
-	__u64 frame;
+	__u64 frame;   /* oe_go_frame at the start */
 	__u64 user[3]; /* the Probe's own, never exported */
 	__u8 record[OE_RECORD_BYTES] __attribute__((aligned(8)));
 };
@@ -77,6 +77,12 @@ OE_INLINE __u32 __oe_span_index(__u64 goid, __u32 tgid, __u32 depth)
 	return ((__u32)goid + tgid * 2654435761u + depth * 40503u) & (OE_MAX_LIVE_SPANS - 1);
 }
 
+OE_INLINE bool __oe_span_is(const struct oe_live_span *span, __u64 goid, __u32 tgid, __u32 generation, __u32 depth)
+{
+	return (span->state & 1) && span->goid == goid && span->tgid == tgid && span->generation == generation &&
+	       span->depth == depth;
+}
+
 /* The open span of a goroutine at a depth, or NULL. */
 OE_NOINLINE struct oe_live_span *__oe_span_find(__u64 goid, __u64 process, __u32 depth)
 {
@@ -84,21 +90,19 @@ OE_NOINLINE struct oe_live_span *__oe_span_find(__u64 goid, __u64 process, __u32
 	__u32 tgid = process >> 32;
 	__u32 index = __oe_span_index(goid, tgid, depth);
 	struct oe_live_span *span = bpf_map_lookup_elem(&oe_spans, &index);
-	const struct oe_shared_state *shared;
 	struct oe_span_key key = {};
 
-	if (span && (span->state & 1) && span->goid == goid && span->tgid == tgid &&
-	    span->generation == generation && span->depth == depth)
+	if (!span)
+		return 0;
+	if (__oe_span_is(span, goid, tgid, generation, depth))
 		return span;
-	/* While there are none, a miss costs no hash lookup. */
-	shared = oe_shared_state();
-	if (!shared || !shared->overflow_spans)
+	if (!span->overflows)
 		return 0;
 	key.goid = goid;
 	key.tgid = tgid;
 	key.depth = depth;
 	span = bpf_map_lookup_elem(&oe_span_more, &key);
-	if (span && (span->state & 1) && span->generation == generation)
+	if (span && __oe_span_is(span, goid, tgid, generation, depth))
 		return span;
 	return 0;
 }
@@ -117,28 +121,20 @@ OE_INLINE bool __oe_span_is_stale(const struct oe_live_span *span)
 	return !process || process->generation != span->generation;
 }
 
-OE_INLINE void __oe_span_set_key(struct oe_live_span *span, const struct oe_hit *hit, __u32 depth)
-{
-	span->tgid = hit->tgid;
-	span->generation = hit->generation;
-	span->depth = depth;
-	span->open_depth = 0;
-	__sync_lock_test_and_set(&span->goid, hit->goid);
-}
-
+/* The slot that is free or whose process is gone, taken; else an entry of the overflow hash. */
 OE_NOINLINE struct oe_live_span *__oe_span_claim(const struct oe_hit *hit, __u32 depth)
 {
-	struct oe_shared_state *shared = oe_shared_state();
+	struct oe_live_span *span, *home;
 	struct oe_span_key key = {};
-	struct oe_live_span *span;
 	__u32 index, state;
 
-	if (!hit || !shared)
+	if (!hit)
 		return 0;
 	index = __oe_span_index(hit->goid, hit->tgid, depth);
-	span = bpf_map_lookup_elem(&oe_spans, &index);
-	if (!span)
+	home = bpf_map_lookup_elem(&oe_spans, &index);
+	if (!home)
 		return 0;
+	span = home;
 	state = span->state;
 	if (!(state & 1)) {
 		if (__sync_val_compare_and_swap(&span->state, state, state + 1) == state)
@@ -152,41 +148,53 @@ OE_NOINLINE struct oe_live_span *__oe_span_claim(const struct oe_hit *hit, __u32
 	key.goid = hit->goid;
 	key.tgid = hit->tgid;
 	key.depth = depth;
-	/* BPF_ANY: an entry under this key belongs to a dead process with the same tgid. */
-	if (bpf_map_update_elem(&oe_span_more, &key, (const void *)oe_live_span_zero, BPF_ANY)) {
-		oe_count(OE_STAT_STORE_FULL);
-		return 0;
+	if (bpf_map_update_elem(&oe_span_more, &key, (const void *)oe_live_span_zero, BPF_NOEXIST)) {
+		/* An entry that is there already belongs to a dead process with the same tgid; else there is no room. */
+		if (bpf_map_update_elem(&oe_span_more, &key, (const void *)oe_live_span_zero, BPF_EXIST)) {
+			oe_count(OE_STAT_STORE_FULL);
+			return 0;
+		}
+		oe_count(OE_STAT_RECLAIMED);
+	} else {
+		__sync_fetch_and_add(&home->overflows, 1);
 	}
 	span = bpf_map_lookup_elem(&oe_span_more, &key);
 	if (!span)
 		return 0;
-	__sync_fetch_and_add(&shared->overflow_spans, 1);
 	oe_count(OE_STAT_STORE_OVERFLOW);
 	span->in_overflow = 1;
 	span->state = 1;
 claimed:
-	__oe_span_set_key(span, hit, depth);
+	span->tgid = hit->tgid;
+	span->generation = hit->generation;
+	span->depth = depth;
+	span->open_depth = 0;
+	/* Last: with it, the slot is found. */
+	OE_STORE_RELEASE(span->goid, hit->goid);
 	return span;
 }
 
 OE_NOINLINE int __oe_span_release(struct oe_live_span *span)
 {
-	struct oe_shared_state *shared = oe_shared_state();
 	struct oe_span_key key = {};
+	struct oe_live_span *home;
+	__u32 index;
 
-	if (!span || !shared)
+	if (!span)
 		return 0;
 	if (!span->in_overflow) {
 		/* The key goes first: a slot is never seen open under the key of a span that ended. */
-		__sync_lock_test_and_set(&span->goid, 0);
-		__sync_fetch_and_add(&span->state, 1);
+		OE_STORE_RELEASE(span->goid, 0);
+		OE_STORE_RELEASE(span->state, span->state + 1);
 		return 0;
 	}
 	key.goid = span->goid;
 	key.tgid = span->tgid;
 	key.depth = span->depth;
-	if (!bpf_map_delete_elem(&oe_span_more, &key))
-		__sync_fetch_and_add(&shared->overflow_spans, -1);
+	index = __oe_span_index(key.goid, key.tgid, key.depth);
+	home = bpf_map_lookup_elem(&oe_spans, &index);
+	if (!bpf_map_delete_elem(&oe_span_more, &key) && home)
+		__sync_fetch_and_add(&home->overflows, -1);
 	return 0;
 }
 
@@ -283,14 +291,14 @@ OE_NOINLINE int __oe_span_set_depth(const struct oe_hit *hit, __u32 open_depth)
 }
 
 /* Whether the innermost open span began at or below the frame of this hit: its function has returned since. */
-OE_NOINLINE bool __oe_span_top_is_gone(const struct oe_hit *hit, __u32 open_depth)
+OE_NOINLINE bool __oe_span_top_is_gone(const struct oe_hit *hit, __u32 open_depth, __u64 frame)
 {
 	const struct oe_live_span *top;
 
 	if (!hit)
 		return false;
 	top = oe_span_find(hit, open_depth - 1);
-	return !top || top->frame >= hit->frame;
+	return !top || top->frame >= frame;
 }
 
 /* The goroutine's innermost open span, or NULL. */
@@ -301,22 +309,19 @@ OE_INLINE struct oe_live_span *oe_span_current(const struct oe_hit *hit)
 	return open_depth ? oe_span_find(hit, open_depth - 1) : 0;
 }
 
-/*
- * Opens a span on the goroutine of the hit; the record's header, times and span id are set, its trace id and parent are
- * not: oe_span_start does both. event_bytes: size of the Probe's record, which is zeroed. NULL, counted, when there is
- * no room. Spans whose frame the new one replaces are ended first: their functions have returned.
- */
-OE_NOINLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 event_bytes)
+/* A claimed slot at the right depth; the spans whose functions have returned since are ended first. */
+OE_NOINLINE struct oe_live_span *__oe_span_open(const struct oe_hit *hit)
 {
-	struct oe_span_event *event;
 	struct oe_live_span *span;
-	__u32 depth, i;
+	__u64 frame;
+	__u32 depth;
 
 	if (!hit)
 		return 0;
+	frame = oe_go_frame(hit);
 	depth = oe_span_depth(hit);
-	if (depth && __oe_span_top_is_gone(hit, depth)) {
-		__oe_span_abandon(hit, hit->frame, 0);
+	if (depth && __oe_span_top_is_gone(hit, depth, frame)) {
+		__oe_span_abandon(hit, frame, 0);
 		depth = oe_span_depth(hit);
 	}
 	if (depth >= OE_MAX_DEPTH) {
@@ -330,16 +335,25 @@ OE_NOINLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 ev
 		__oe_span_set_depth(hit, depth + 1);
 	else
 		span->open_depth = 1;
-	span->frame = hit->frame;
-	span->user[0] = span->user[1] = span->user[2] = 0;
-	if (event_bytes > OE_RECORD_BYTES)
-		event_bytes = OE_RECORD_BYTES;
+	span->frame = frame;
+	oe_count(OE_STAT_SPANS_STARTED);
+	return span;
+}
+
+/*
+ * Opens a span on the goroutine of the hit; the record's header, times and span id are set, its trace id and parent are
+ * not: oe_span_start does both. event_bytes: size of the Probe's record, a constant; it is zeroed. NULL, counted, when
+ * there is no room.
+ */
+OE_INLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 event_bytes)
+{
+	struct oe_live_span *span = __oe_span_open(hit);
+	struct oe_span_event *event;
+
+	if (!span)
+		return 0;
 	event = oe_span_event(span);
-	for (i = 0; i < OE_RECORD_BYTES / 8; i++) {
-		if (i * 8 >= event_bytes)
-			break;
-		((__u64 *)span->record)[i] = 0;
-	}
+	__builtin_memset(span->record, 0, event_bytes);
 	event->header.kind = hit->kind;
 	event->header.size_bytes = event_bytes;
 	event->header.tgid = hit->tgid;
@@ -347,7 +361,6 @@ OE_NOINLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 ev
 	event->goid = hit->goid;
 	event->start_ns = bpf_ktime_get_ns();
 	oe_random_id8(event->span_id);
-	oe_count(OE_STAT_SPANS_STARTED);
 	return span;
 }
 
@@ -403,7 +416,12 @@ OE_NOINLINE struct oe_live_span *oe_span_innermost(const struct oe_hit *hit)
 
 	if (!hit)
 		return 0;
-	open_depth = oe_span_depth(hit);
+	span = oe_span_find(hit, 0);
+	if (!span)
+		return 0;
+	open_depth = span->open_depth;
+	if (open_depth == 1)
+		return oe_span_event(span)->header.kind == hit->kind ? span : 0;
 	for (i = OE_MAX_DEPTH; i > 0; i--) {
 		if (i > open_depth)
 			continue;
@@ -433,10 +451,12 @@ OE_NOINLINE int oe_span_emit(const struct oe_hit *hit, struct oe_live_span *span
 	if (!hit || !span)
 		return 0;
 	depth = span->depth;
-	if (oe_span_depth(hit) > depth + 1)
-		__oe_span_abandon(hit, 0, depth + 1);
-	if (depth)
-		__oe_span_set_depth(hit, depth);
+	if (depth || span->open_depth != 1) {
+		if (oe_span_depth(hit) > depth + 1)
+			__oe_span_abandon(hit, 0, depth + 1);
+		if (depth)
+			__oe_span_set_depth(hit, depth);
+	}
 	return __oe_span_finish(span, now_ns);
 }
 

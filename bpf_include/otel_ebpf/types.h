@@ -138,12 +138,10 @@ OE_STATIC_ASSERT(sizeof(struct oe_span_event) == 72, "span record is 72 bytes be
 /* ---- counters: one slot each in the per-CPU array oe_stats -------------------------------------------------- */
 
 enum oe_stat {
-	OE_STAT_HITS,              /* handlers entered after all filters */
 	OE_STAT_STACK_CHECK,       /* hits skipped by the flags filter: the function is about to run again */
 	OE_STAT_OTHER_PROCESS,     /* hits in processes that are not targets */
 	OE_STAT_SPANS_STARTED,
 	OE_STAT_SPANS_ENDED,
-	OE_STAT_EVENTS,            /* records written */
 	OE_STAT_RINGBUF_FULL,      /* records lost: oe_events had no room */
 	OE_STAT_STORE_FULL,        /* spans lost: slot taken and overflow hash full */
 	OE_STAT_STORE_OVERFLOW,    /* spans kept in the overflow hash */

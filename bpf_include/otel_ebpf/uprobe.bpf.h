@@ -47,17 +47,10 @@ struct oe_hit {
 	const struct oe_exe *exe;
 	__u64 g_addr;
 	__u64 goid;
-	__u64 frame; /* distance of the stack pointer from the stack's top: survives the moving of stacks */
 	__u32 tgid;
 	__u32 generation;
 	__u16 kind;
 	__u8 site_kind; /* enum oe_site_kind */
-};
-
-/* First words of runtime.g, unchanged since go1.17: stack{lo, hi}. */
-struct __oe_g_stack {
-	__u64 lo;
-	__u64 hi;
 };
 
 /*
@@ -70,7 +63,6 @@ OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
 	__u32 exe_row = cookie >> 32;
 	__u32 descriptor = (__u32)cookie;
 	const struct oe_process *process;
-	struct __oe_g_stack stack;
 	const struct oe_exe *exe;
 	__u16 goid_offset;
 	__u32 tgid;
@@ -104,11 +96,16 @@ OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
 	hit->g_addr = OE_GO_G(ctx);
 	if (oe_read(&hit->goid, sizeof(hit->goid), hit->g_addr + goid_offset) || !hit->goid)
 		return false;
-	if (oe_read(&stack, sizeof(stack), hit->g_addr))
-		return false;
-	hit->frame = stack.hi - OE_GO_SP(ctx);
-	oe_count(OE_STAT_HITS);
 	return true;
+}
+
+/*
+ * Where on its goroutine's stack the hit is: the distance from the stack's top, which stays when the stack moves.
+ * runtime.g begins with stack{lo, hi}, unchanged since go1.17.
+ */
+OE_INLINE __u64 oe_go_frame(const struct oe_hit *hit)
+{
+	return oe_read_u64(hit->g_addr + 8) - OE_GO_SP(hit->ctx);
 }
 
 /* Whether deferred functions run because of a panic or runtime.Goexit, not because the function returned. */

@@ -283,7 +283,10 @@ private:
         // A symbol table with fewer symbols than there are Go functions was stripped in part.
         const std::uint64_t function_count = header ? header->function_count : 0;
         uses_symbols_ = symbols != nullptr && symbols->size / sizeof(Elf64_Sym) > function_count;
-        if (uses_symbols_) return {};
+        if (uses_symbols_) {
+            if (const auto start = symbol_fact("runtime.text")) go_text_start_ = start->value;
+            return {};
+        }
         if (!header) return tl::unexpected(std::move(header).error());
         auto table = go::Pclntab::open(elf_, *header);
         if (!table) return tl::unexpected(std::move(table).error());

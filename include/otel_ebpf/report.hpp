@@ -56,10 +56,9 @@ struct Report {
 
 // Names of enum oe_stat, in its order.
 inline constexpr std::array<std::string_view, OE_STAT_MAX> stat_names = {
-    "hits",          "stack_check",    "other_process",  "spans_started",     "spans_ended",       "events",
-    "ringbuf_full",  "store_full",     "store_overflow", "depth_exceeded",    "orphan_end",        "abandoned",
-    "reclaimed",     "discarded",      "read_fault",     "fact_missing",      "processes_full",    "headers_incomplete",
-    "bad_traceparent"};
+    "stack_check",    "other_process",  "spans_started", "spans_ended",  "ringbuf_full", "store_full",
+    "store_overflow", "depth_exceeded", "orphan_end",    "abandoned",    "reclaimed",    "discarded",
+    "read_fault",     "fact_missing",   "processes_full", "headers_incomplete", "bad_traceparent"};
 
 struct ProgramStats {
     std::string name;

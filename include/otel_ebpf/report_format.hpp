@@ -18,7 +18,7 @@ namespace otel_ebpf {
 [[nodiscard]] inline std::string to_json(const Stats& stats, const Report& report) {
     detail::JsonWriter json;
     json.begin_object().member("otel_ebpf_stats", 1);
-    json.line().member("events", stats[OE_STAT_EVENTS]).member("records", stats.records).member("spans", stats.spans);
+    json.line().member("events", stats.records).member("spans", stats.spans);
     json.member("bytes_per_span", stats.bytes_per_span()).member("dropped", stats.dropped());
     json.line().key("counters").begin_object();
     for (std::size_t i = 0; i < stat_names.size(); ++i) json.member(stat_names[i], stats.kernel[i]);

@@ -110,10 +110,8 @@ OE_STATIC_ASSERT(OE_HTTP_TEXTS_AT + sizeof(struct oe_http_texts) <= OE_RECORD_BY
 #define OE_HTTP_USER_LENGTH 2  /* record length before the route */
 
 /* A word of the Request that was read to the scratch area; 0 when the fact is missing. */
-OE_NOINLINE __u64 __oe_http_word(const struct oe_hit *hit, const struct oe_live_span *span, __u64 offset)
+OE_INLINE __u64 __oe_http_word(const struct oe_live_span *span, __u64 offset)
 {
-	if (!hit || !span)
-		return 0;
 	if (offset > OE_HTTP_REQUEST_BYTES - 8) {
 		oe_count(OE_STAT_FACT_MISSING);
 		return 0;
@@ -126,8 +124,8 @@ OE_INLINE void __oe_http_string(const struct oe_hit *hit, struct oe_live_span *s
 {
 	__u64 offset = oe_fact(hit->exe, slot);
 
-	text->ptr = __oe_http_word(hit, span, offset);
-	text->len = __oe_http_word(hit, span, offset + 8);
+	text->ptr = __oe_http_word(span, offset);
+	text->len = __oe_http_word(span, offset + 8);
 }
 
 /* Everything about the request that is in the Request itself; returns the address of its header map. */
@@ -145,11 +143,11 @@ OE_NOINLINE __u64 __oe_http_read_request(const struct oe_hit *hit, struct oe_liv
 	__oe_http_string(hit, span, oe_f_request_request_uri, &texts->target);
 	__oe_http_string(hit, span, oe_f_request_host, &texts->host);
 	__oe_http_string(hit, span, oe_f_request_remote_addr, &texts->peer);
-	event->proto_major = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_proto_major));
-	event->proto_minor = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_proto_minor));
-	event->request_body_bytes = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_content_length));
-	event->tls = __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_tls)) != 0;
-	return __oe_http_word(hit, span, oe_fact(hit->exe, oe_f_request_header));
+	event->proto_major = __oe_http_word(span, oe_fact(hit->exe, oe_f_request_proto_major));
+	event->proto_minor = __oe_http_word(span, oe_fact(hit->exe, oe_f_request_proto_minor));
+	event->request_body_bytes = __oe_http_word(span, oe_fact(hit->exe, oe_f_request_content_length));
+	event->tls = __oe_http_word(span, oe_fact(hit->exe, oe_f_request_tls)) != 0;
+	return __oe_http_word(span, oe_fact(hit->exe, oe_f_request_header));
 }
 
 /* Appends at most `max` bytes of a text to the record and returns how many; marks what was cut. */

@@ -101,14 +101,27 @@ std::optional<std::uint64_t> find_word(const Section& section, Word value) {
     return std::nullopt;
 }
 
+// Whether the word at AT is the code of a method that no interface and no reflection can reach: the linker wrote -1 for
+// its type, which nothing resolves to (a method table is rows of four 32-bit words: name, type, code of the method as an
+// interface calls it, code as is; go.googlesource.com/go, src/internal/abi/type.go, Method; -1: cmd/link, R_METHODOFF).
+inline bool is_dead_method(std::span<const std::byte> table, std::size_t at) {
+    constexpr std::uint32_t dead = ~0U;
+    const auto before = [&](std::size_t words) {
+        return at >= words * 4 && load<std::uint32_t>(table.data() + at - words * 4) == dead;
+    };
+    return before(1) || before(2);
+}
+
 // Where data names TARGET: by its address, or in a method table by its offset from the start of the Go text.
 inline std::optional<std::uint64_t> pointer_to(std::uint64_t target, const Image& image) {
     for (const Section& section : image.data)
         if (const auto found = find_word<std::uint64_t>(section, target)) return found;
     if (target < image.go_text_start || target - image.go_text_start > INT32_MAX) return std::nullopt;
+    const auto offset = static_cast<std::uint32_t>(target - image.go_text_start);
     for (const Section& section : image.method_tables)
-        if (const auto found = find_word(section, static_cast<std::uint32_t>(target - image.go_text_start)))
-            return found;
+        for (std::size_t i = (0 - section.vaddr) % 4; i + 4 <= section.bytes.size(); i += 4)
+            if (load<std::uint32_t>(section.bytes.data() + i) == offset && !is_dead_method(section.bytes, i))
+                return section.vaddr + i;
     return std::nullopt;
 }
 
