@@ -37,6 +37,13 @@ struct LiveStatus {
     std::string losses{};  // "ringbuf_full 12"; shown when anything was dropped
 };
 
+// What tells services apart: names that nobody chose begin with "unknown_service:", as OpenTelemetry has it.
+inline std::string_view short_service(std::string_view service) {
+    constexpr std::string_view prefix = "unknown_service:";
+    if (service.size() > prefix.size() && service.starts_with(prefix)) service.remove_prefix(prefix.size());
+    return service;
+}
+
 class LiveScreen {
 public:
     explicit LiveScreen(bool colors) : colors_(colors) {}
@@ -97,7 +104,7 @@ private:
     }
 
     [[nodiscard]] oe::TreeStyle style_for(TerminalSize size) const {
-        oe::TreeStyle style{.colors = colors_};
+        oe::TreeStyle style{.colors = colors_, .cut = true};
         style.trace_ids = size.columns >= 110;
         style.kinds = size.columns >= 100;
         if (size.columns < 90) style.service_width = 8;
@@ -152,7 +159,7 @@ private:
     [[nodiscard]] static std::string target_text(const oe::TargetRow& target) {
         std::string text;
         const std::string_view file = std::string_view(target.executable).substr(target.executable.rfind('/') + 1);
-        oe::append_terminal_text(text, target.service_name.empty() ? file : target.service_name);
+        oe::append_terminal_text(text, target.service_name.empty() ? file : short_service(target.service_name));
         if (target.pid != 0) text += fmt::format("[{}]", target.pid);
         if (target.state == oe::RowState::failed) text += " failed";
         else if (target.exited) text += " exited";

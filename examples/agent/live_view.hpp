@@ -78,7 +78,7 @@ public:
 
     void write(const oe::SpanBatch& batch) override {
         const auto now = Clock::now();
-        const std::string_view service = oe::service_name_of(batch.resource);
+        const std::string_view service = short_service(oe::service_name_of(batch.resource));
         for (const oe::Span& span : batch.spans) {
             rates_.add(span, service, now);
             if (!sampler_.takes(span.context.trace_id) || taken_for_frame_ == most_per_frame) continue;

@@ -292,6 +292,25 @@ TEST_CASE("live_view: colours by status, none when not wanted") {
     CHECK(plain.frame(&status, size).find('m' + std::string("503")) == std::string::npos);
 }
 
+TEST_CASE("live_view: long names and services leave the results in sight") {
+    Traffic traffic;
+    oe::Span span = traffic.span("GET /a/very/long/route/{with}/many/{parts}/and/more/{still}");
+    span.set(oe::semconv::url_path, "/a");
+    for (const std::size_t columns : {72U, 80U, 100U, 160U}) {
+        const TerminalSize size{columns, 30};
+        LiveScreen screen(false);
+        oe::SpanLineTrees trees;
+        trees.add(span, oe::make_span_line(span, "servicé-of-a-department-of-a-company"), {});
+        trees.take_all([&](auto tree) { screen.add_tree(tree, size); });
+        Emulator terminal(size);
+        terminal.write(screen.frame(nullptr, size));
+        INFO(terminal.rows().front());
+        CHECK(terminal.rows().front().find("…  200") != std::string::npos);
+    }
+    CHECK(agent::short_service("unknown_service:shop") == "shop");
+    CHECK(agent::short_service("unknown_service:") == "unknown_service:");
+}
+
 TEST_CASE("live_view: rates forget what is older than their window") {
     Traffic traffic;
     const auto start = LiveRates::Clock::now();

@@ -61,6 +61,19 @@ inline void append_left(std::string& out, std::string_view text, std::size_t wid
     out.append(width - std::min(width, count_characters(text)), ' ');
 }
 
+// The same, cut to `width` characters with a mark.
+inline void append_left_cut(std::string& out, std::string_view text, std::size_t width) {
+    if (count_characters(text) <= width) return append_left(out, text, width);
+    if (width == 0) return;
+    std::size_t kept = 0;
+    for (std::size_t characters = 0;; ++kept) {
+        const bool begins_character = (static_cast<std::uint8_t>(text[kept]) & 0xc0) != 0x80;
+        if (begins_character && ++characters == width) break;
+    }
+    out += text.substr(0, kept);
+    out += "…";
+}
+
 inline void append_right(std::string& out, std::string_view text, std::size_t width) {
     out.append(width - std::min(width, count_characters(text)), ' ');
     out += text;
@@ -184,6 +197,7 @@ struct TreeStyle {
     bool kinds = true;
     std::size_t service_width = 12;
     std::size_t name_width = 40;  // branches included; keeps results and details in columns
+    bool cut = false;             // services and names that are longer
 };
 
 // Appends one line per span, children indented under their parents, each ended by a newline.
@@ -194,6 +208,8 @@ inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> t
     const auto paint = [&](std::string_view color) {
         if (style.colors) out += color;
     };
+    const std::size_t least_name = style.cut ? 8 : 0;  // of deep spans too
+    const auto append_cell = style.cut ? detail::append_left_cut : detail::append_left;
     std::vector<bool> more_follow;  // per depth: whether an ancestor there has younger siblings
     for (const SpanLineTrees::Node& node : tree) {
         const SpanLine& line = node.payload;
@@ -212,7 +228,7 @@ inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> t
         detail::append_right(out, detail::duration_text(line.duration_ns), 8);
         out += "  ";
         paint(dim);
-        detail::append_left(out, line.service, style.service_width);
+        append_cell(out, line.service, style.service_width);
         if (style.kinds) {
             out += ' ';
             detail::append_left(out, to_string(line.kind), 8);
@@ -227,7 +243,8 @@ inline void append_tree(std::string& out, std::span<const SpanLineTrees::Node> t
         paint(depth == 0 ? bold : std::string_view());
         const std::size_t used = detail::count_characters(branch);
         const bool is_last_column = line.result.empty() && line.details.empty();
-        detail::append_left(out, line.name, is_last_column ? 0 : style.name_width - std::min(used, style.name_width));
+        if (is_last_column) out += line.name;
+        else append_cell(out, line.name, std::max(style.name_width - std::min(used, style.name_width), least_name));
         paint(reset);
         if (!line.result.empty()) {
             out += "  ";
