@@ -49,5 +49,16 @@
 #error "otel_ebpf: define __TARGET_ARCH_x86 or __TARGET_ARCH_arm64"
 #endif
 
+/* Results come in the registers of the arguments. */
+#define OE_GO_RESULT0(ctx) OE_GO_ARG0(ctx)
+#define OE_GO_RESULT1(ctx) OE_GO_ARG1(ctx)
+#define OE_GO_RESULT2(ctx) OE_GO_ARG2(ctx)
+#define OE_GO_RESULT3(ctx) OE_GO_ARG3(ctx)
+#define OE_GO_RESULT4(ctx) OE_GO_ARG4(ctx)
+#define OE_GO_RESULT5(ctx) OE_GO_ARG5(ctx)
+#define OE_GO_RESULT6(ctx) OE_GO_ARG6(ctx)
+#define OE_GO_RESULT7(ctx) OE_GO_ARG7(ctx)
+#define OE_GO_RESULT8(ctx) OE_GO_ARG8(ctx)
+
 #endif
 #endif

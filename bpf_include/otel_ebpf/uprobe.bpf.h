@@ -17,7 +17,7 @@
  */
 extern void bpf_preempt_disable(void) __weak __ksym;
 extern void bpf_preempt_enable(void) __weak __ksym;
-const volatile bool oe_preempt_guard __weak = false;
+const volatile __u8 oe_preempt_guard __weak = 0;
 
 /*
  * OE_UPROBE(name) { body } defines the program `name` with `struct pt_regs *ctx`. The entry itself needs hardly any

@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <string>
 
 #include <fmt/core.h>
@@ -19,7 +18,6 @@ namespace oe = otel_ebpf;
 using namespace std::chrono_literals;
 
 // A map of our own BPF program: its name is checked at compile time, its shape when it is opened.
-using Switches = oe::Map<std::uint32_t, std::uint64_t>;
 constexpr oe::MapSpec<settle_watch_bpf, std::uint32_t, std::uint64_t> switches_spec{
     .map = &oe::Maps<settle_watch_bpf>::switches, .type = BPF_MAP_TYPE_PERCPU_ARRAY, .max_entries = 2};
 
@@ -29,15 +27,13 @@ public:
     void write(const oe::SpanBatch& batch) override {
         for (const oe::Span& span : batch.spans) {
             Account& account = accounts_[std::string(span.get<std::string_view>("ledger.account").value_or(""))];
-            const double ms = static_cast<double>(span.end_unix_ns - span.start_unix_ns) / 1e6;
+            const double ms = static_cast<double>(span.duration().count()) / 1e6;
             account.calls += 1;
             account.failed += span.status == oe::StatusCode::error ? 1 : 0;
             account.sum_ms += ms;
             account.max_ms = std::max(account.max_ms, ms);
         }
-        calls_ += batch.spans.size();
     }
-    [[nodiscard]] oe::SinkStats stats() const override { return {calls_, 0, {}}; }
 
     void print_and_forget() {
         fmt::print("\n{:16}{:>8}{:>8}{:>10}{:>10}\n", "account", "calls", "failed", "mean ms", "max ms");
@@ -53,7 +49,6 @@ private:
         double sum_ms = 0, max_ms = 0;
     };
     std::map<std::string, Account> accounts_;
-    std::uint64_t calls_ = 0;
 };
 
 int give_up(const oe::Error& error) {
@@ -74,23 +69,20 @@ int main(int argc, char** argv) {
     if (!manager) return give_up(manager.error());
 
     settle_watch_bpf& bpf = bundle.skeleton();
-    const auto link = oe::Link::raw_tracepoint(bpf_program__fd(bpf.progs.count_switch), "sched_switch");
+    const auto link = oe::Link::raw_tracepoint(bpf.progs.count_switch, "sched_switch");
     if (!link) return give_up(link.error());
-    const auto switches = Switches::open(bpf, switches_spec);
+    const auto switches = oe::open_map(bpf, switches_spec);
     if (!switches) return give_up(switches.error());
-    const auto read = [&](std::uint32_t reason) {
-        const auto counts = switches->lookup_per_cpu(reason).value_or(std::vector<std::uint64_t>{});
-        return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
-    };
 
     fmt::print(stderr, "attached to PID {}\n", pid);
     for (int second = 0; seconds == 0 || second < seconds; ++second) {
-        const auto end = std::chrono::steady_clock::now() + 1s;
-        while (std::chrono::steady_clock::now() < end) (*manager)->poll(20ms);
+        (*manager)->run_for(1s);
         accounts->print_and_forget();
-        fmt::print("off the CPU: {} times to wait, {} times preempted\n", read(0), read(1));
+        fmt::print("off the CPU: {} times to wait, {} times preempted\n", switches->sum_per_cpu(0).value_or(0),
+                   switches->sum_per_cpu(1).value_or(0));
         std::fflush(stdout);
     }
     (*manager)->stop();
-    fmt::print("{} calls, {} lost\n", accounts->stats().spans_written, (*manager)->stats().dropped());
+    const oe::Stats stats = (*manager)->stats();
+    fmt::print("{} calls, {} lost\n", stats.spans, stats.dropped());
 }

@@ -7,6 +7,7 @@
 #include <linux/perf_event.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fmt/core.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -80,9 +81,10 @@ public:
         return link;
     }
 
-    [[nodiscard]] static Result<Link> raw_tracepoint(int program_fd, const char* name) {
+    // The program must be loaded.
+    [[nodiscard]] static Result<Link> raw_tracepoint(const bpf_program* program, const char* name) {
         Link link;
-        link.fds_.emplace_back(::bpf_raw_tracepoint_open(name, program_fd));
+        link.fds_.emplace_back(::bpf_raw_tracepoint_open(name, ::bpf_program__fd(program)));
         if (!link.fds_.back())
             return fail_errno(Stage::attach, fmt::format("raw tracepoint {}{}", name, needs()));
         return link;

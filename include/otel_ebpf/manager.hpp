@@ -104,6 +104,11 @@ public:
         while (!stop.stop_requested()) poll(config_.interval);
     }
 
+    void run_for(std::chrono::milliseconds duration) {
+        const auto end = std::chrono::steady_clock::now() + duration;
+        while (std::chrono::steady_clock::now() < end) poll(config_.interval);
+    }
+
     // Queues a change for the thread that drives the Manager. Callable from any thread.
     void post(std::function<void(Manager&)> change) {
         std::scoped_lock lock(posted_mutex_);
@@ -130,12 +135,8 @@ public:
     // All counters as of now.
     [[nodiscard]] Stats stats() {
         if (stats_map_) {
-            for (std::uint32_t i = 0; i < OE_STAT_MAX; ++i) {
-                const auto values = stats_map_->lookup_per_cpu(i);
-                if (!values) continue;
-                stats_.kernel[i] = 0;
-                for (const std::uint64_t value : *values) stats_.kernel[i] += value;
-            }
+            for (std::uint32_t i = 0; i < OE_STAT_MAX; ++i)
+                if (const auto sum = stats_map_->sum_per_cpu(i)) stats_.kernel[i] = *sum;
         }
         const std::uint64_t gone = stats_[OE_STAT_SPANS_ENDED] + stats_[OE_STAT_DISCARDED] + stats_[OE_STAT_RECLAIMED];
         stats_.unfinished = stats_[OE_STAT_SPANS_STARTED] > gone ? stats_[OE_STAT_SPANS_STARTED] - gone : 0;
@@ -243,7 +244,7 @@ private:
             if (found == nullptr)
                 return fail(Stage::load, fmt::format("attach {}: the first bundle lacks it: include "
                                                      "<otel_ebpf/process.programs.h>", program), ENOENT);
-            auto link = Link::raw_tracepoint(::bpf_program__fd(found), tracepoint);
+            auto link = Link::raw_tracepoint(found, tracepoint);
             if (!link) return Failure(link.error());
             process_links_.push_back(std::move(*link));
         }

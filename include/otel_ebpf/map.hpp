@@ -10,6 +10,8 @@
 #include <fmt/core.h>
 
 #include <cstdint>
+#include <cstring>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -133,6 +135,12 @@ public:
         for (std::size_t i = 0; i < values.size(); ++i) std::memcpy(&values[i], &raw[i * stride], sizeof(V));
         return values;
     }
+    // The sum over all CPUs, for per-CPU counters.
+    [[nodiscard]] Result<V> sum_per_cpu(const K& key) const {
+        return lookup_per_cpu(key).map([](const std::vector<V>& values) {
+            return std::accumulate(values.begin(), values.end(), V{});
+        });
+    }
     // Calls visit(key, value) for every entry until it returns false. Entries may come and go meanwhile; a key that is
     // deleted under the walk may restart it.
     template <class Visit>
@@ -182,5 +190,11 @@ private:
     int fd_;
     MapShape shape_;
 };
+
+// The map that a spec describes, in a loaded skeleton.
+template <Skeleton S, class K, class V>
+[[nodiscard]] Result<Map<K, V>> open_map(const S& skeleton, const MapSpec<S, K, V>& spec) {
+    return Map<K, V>::open(skeleton, spec);
+}
 
 }  // namespace otel_ebpf

@@ -60,6 +60,17 @@ constexpr std::string_view to_string(Rate rate) {
     return "unknown";
 }
 
+// Integer registers of the Go ABI by number: args(1, 2) for the second and the third word of the arguments, results(0)
+// for the first word of the results.
+template <class... Numbers>
+constexpr std::uint16_t args(Numbers... numbers) {
+    return static_cast<std::uint16_t>((0U | ... | (1U << numbers)));
+}
+template <class... Numbers>
+constexpr std::uint16_t results(Numbers... numbers) {
+    return args(numbers...);
+}
+
 // One attach point.
 template <Skeleton S>
 struct Uprobe {
@@ -67,7 +78,7 @@ struct Uprobe {
     Site at = Site::entry;
     bpf_program* Progs<S>::*run = nullptr;
     std::string_view callee = {};               // Site::after_call only
-    std::uint16_t live_registers = 0;           // bit i: integer register i of the Go ABI must be intact at the site
+    std::uint16_t live_registers = 0;           // args(...) or results(...) that must be intact at the site
     VersionRange go = {};                       // Go releases in which the symbol exists
     std::string_view group = {};                // a group attaches whole or not at all
     bool required = true;                       // false: the Probe works without it
@@ -91,7 +102,7 @@ struct Option {
     std::string_view name;
     bool by_default = false;
     std::string_view doc = {};
-    bool Rodata<S>::*slot = nullptr;
+    std::uint8_t Rodata<S>::*slot = nullptr;  // a `const volatile __u8`
 };
 
 // The shape of a map that a Probe relies on: its name is checked at compile time, the rest when the object is open.

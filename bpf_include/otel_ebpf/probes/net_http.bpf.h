@@ -58,7 +58,7 @@ OE_STATIC_ASSERT(sizeof(struct oe_http_server_event) == 104, "HTTP server record
 
 #ifdef __bpf__
 #include <otel_ebpf/go_map.bpf.h>
-#include <otel_ebpf/span.bpf.h>
+#include <otel_ebpf/text.bpf.h>
 
 const volatile __u16 oe_e_http_server __weak = 0; /* event kind */
 
@@ -86,7 +86,7 @@ const volatile __u16 oe_f_http_route_attached __weak = OE_NO_SLOT; /* 1: ServeMu
 const volatile __u16 oe_f_go_swiss_maps __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_go_bucket_maps __weak = OE_NO_SLOT;
 
-const volatile bool oe_o_http_user_agent __weak = true;
+const volatile __u8 oe_o_http_user_agent __weak = 1;
 
 #define OE_HTTP_REQUEST_BYTES 304 /* covers every field above in every release: net/http.Request */
 
@@ -148,33 +148,6 @@ OE_NOINLINE __u64 __oe_http_read_request(const struct oe_hit *hit, struct oe_liv
 	event->request_body_bytes = __oe_http_word(span, oe_fact(hit->exe, oe_f_request_content_length));
 	event->tls = __oe_http_word(span, oe_fact(hit->exe, oe_f_request_tls)) != 0;
 	return __oe_http_word(span, oe_fact(hit->exe, oe_f_request_header));
-}
-
-/* Appends at most `max` bytes of a text to the record and returns how many; marks what was cut. */
-OE_NOINLINE __u32 __oe_http_append(struct oe_live_span *span, const struct oe_go_string *text, __u32 max, __u32 bit)
-{
-	struct oe_event_header *header;
-	__u64 at, len;
-
-	if (!span || !text)
-		return 0;
-	header = &oe_span_event(span)->header;
-	at = header->size_bytes;
-	len = text->len;
-	if (!len || !text->ptr)
-		return 0;
-	if (len > max) {
-		len = max;
-		header->truncated |= 1 << bit;
-	}
-	OE_OPAQUE(len); /* "R2 unbounded memory access" */
-	OE_OPAQUE(at);
-	if (len > max || at > OE_RECORD_BYTES - max)
-		return 0;
-	if (oe_read(span->record + at, len, text->ptr))
-		return 0;
-	header->size_bytes = at + len;
-	return len;
 }
 
 /* Trace context of the request: true when a valid traceparent came with it. */
@@ -279,11 +252,11 @@ OE_NOINLINE int __oe_http_copy_texts(struct oe_live_span *span)
 	event = (struct oe_http_server_event *)span->record;
 	/* The texts may fill the place where they are kept. */
 	texts = *(struct oe_http_texts *)(span->record + OE_HTTP_TEXTS_AT);
-	event->method_len = __oe_http_append(span, &texts.method, OE_HTTP_METHOD_MAX, OE_HTTP_METHOD);
-	event->target_len = __oe_http_append(span, &texts.target, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET);
-	event->host_len = __oe_http_append(span, &texts.host, OE_HTTP_HOST_MAX, OE_HTTP_HOST);
-	event->peer_len = __oe_http_append(span, &texts.peer, OE_HTTP_PEER_MAX, OE_HTTP_PEER);
-	event->user_agent_len = __oe_http_append(span, &texts.user_agent, OE_HTTP_USER_AGENT_MAX, OE_HTTP_USER_AGENT);
+	event->method_len = oe_text_append(span, &texts.method, OE_HTTP_METHOD_MAX, OE_HTTP_METHOD);
+	event->target_len = oe_text_append(span, &texts.target, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET);
+	event->host_len = oe_text_append(span, &texts.host, OE_HTTP_HOST_MAX, OE_HTTP_HOST);
+	event->peer_len = oe_text_append(span, &texts.peer, OE_HTTP_PEER_MAX, OE_HTTP_PEER);
+	event->user_agent_len = oe_text_append(span, &texts.user_agent, OE_HTTP_USER_AGENT_MAX, OE_HTTP_USER_AGENT);
 	span->user[OE_HTTP_USER_LENGTH] = event->span.header.size_bytes;
 	return 0;
 }
@@ -329,7 +302,7 @@ OE_NOINLINE int __oe_http_set_route(struct oe_live_span *span, const struct oe_g
 		return 0;
 	event = (struct oe_http_server_event *)span->record;
 	event->span.header.size_bytes = span->user[OE_HTTP_USER_LENGTH];
-	event->route_len = __oe_http_append(span, pattern, OE_HTTP_ROUTE_MAX, OE_HTTP_ROUTE);
+	event->route_len = oe_text_append(span, pattern, OE_HTTP_ROUTE_MAX, OE_HTTP_ROUTE);
 	return 0;
 }
 
@@ -341,8 +314,8 @@ OE_INLINE int oe_http_server_route(struct pt_regs *ctx)
 
 	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
 		return 0;
-	pattern.ptr = OE_GO_ARG2(ctx);
-	pattern.len = OE_GO_ARG3(ctx);
+	pattern.ptr = OE_GO_RESULT2(ctx);
+	pattern.len = OE_GO_RESULT3(ctx);
 	return __oe_http_set_route(oe_span_innermost(&hit), &pattern);
 }
 

@@ -27,25 +27,10 @@ struct ledger_settle_event {
 OE_STATIC_ASSERT(sizeof(struct ledger_settle_event) == 152, "no hidden padding");
 
 #ifdef __bpf__
-#include <otel_ebpf/span.bpf.h>
+#include <otel_ebpf/text.bpf.h>
 
 const volatile __u16 ledger_kind __weak = 0;                   /* number of the Probe */
 const volatile __u16 ledger_f_book_name __weak = OE_NO_SLOT;   /* offset of Book.name */
-
-/* Copies a Go string into the record and returns how much of it; marks what was cut. */
-OE_INLINE __u8 ledger_copy(struct ledger_settle_event *event, char *out, struct oe_go_string text, __u32 bit)
-{
-	__u64 len = text.len;
-
-	if (len > LEDGER_TEXT_MAX) {
-		len = LEDGER_TEXT_MAX;
-		event->span.header.truncated |= 1 << bit;
-	}
-	OE_OPAQUE(len); /* "R2 unbounded memory access": the bound has to be seen next to the read */
-	if (len > LEDGER_TEXT_MAX || oe_read(out, len, text.ptr))
-		return 0;
-	return len;
-}
 
 /* func (b *Book) Settle(account string, cents int64) (string, error) */
 OE_INLINE int ledger_settle_start(struct pt_regs *ctx)
@@ -55,7 +40,6 @@ OE_INLINE int ledger_settle_start(struct pt_regs *ctx)
 	struct oe_live_span *span;
 	struct oe_go_string book;
 	struct oe_hit hit;
-	__u16 name;
 
 	if (!oe_hit_begin(&hit, ctx, ledger_kind))
 		return 0;
@@ -64,12 +48,10 @@ OE_INLINE int ledger_settle_start(struct pt_regs *ctx)
 		return 0;
 	event = (struct ledger_settle_event *)span->record;
 	event->cents = OE_GO_ARG3(ctx);
-	event->account_len = ledger_copy(event, event->account, account, LEDGER_ACCOUNT);
-	name = oe_fact(hit.exe, ledger_f_book_name);
-	if (name == OE_UNKNOWN)
-		oe_count(OE_STAT_FACT_MISSING);
-	else if (!oe_read(&book, sizeof(book), OE_GO_ARG0(ctx) + name))
-		event->book_len = ledger_copy(event, event->book, book, LEDGER_BOOK);
+	event->account_len =
+		oe_text_copy(&event->span.header, event->account, LEDGER_TEXT_MAX, account, LEDGER_ACCOUNT);
+	if (oe_read_fact_string(&hit, ledger_f_book_name, OE_GO_ARG0(ctx), &book))
+		event->book_len = oe_text_copy(&event->span.header, event->book, LEDGER_TEXT_MAX, book, LEDGER_BOOK);
 	return 0;
 }
 
@@ -85,7 +67,7 @@ OE_INLINE int ledger_settle_end(struct pt_regs *ctx)
 	if (!span)
 		return 0;
 	event = (struct ledger_settle_event *)span->record;
-	event->failed = OE_GO_ARG2(ctx) != 0; /* third result word: the type of the error, nil without one */
+	event->failed = OE_GO_RESULT2(ctx) != 0; /* (string, error): the error's type, nil without one */
 	return oe_span_emit(&hit, span);
 }
 #endif

@@ -34,11 +34,11 @@ template <oe::Skeleton S>
 inline constexpr oe::Uprobe<S> settle_uprobes[] = {
     {.symbol = "example.com/ledger.(*Book).Settle",
      .run = &oe::Progs<S>::ledger_start,
-     .live_registers = 0b1111},  // *Book, account{pointer, length}, cents
+     .live_registers = oe::args(0, 1, 2, 3)},  // (*Book, account{ptr, len}, cents)
     {.symbol = "example.com/ledger.(*Book).Settle",
      .at = oe::Site::returns,
      .run = &oe::Progs<S>::ledger_end,
-     .live_registers = 0b0100},  // the error's type, behind the two words of the receipt
+     .live_registers = oe::results(2)},  // (receipt{ptr, len}, error{type, data})
 };
 
 template <oe::Skeleton S>

@@ -111,7 +111,7 @@ template <Skeleton S>
 inline constexpr Uprobe<S> server_uprobes[] = {
     {.symbol = "net/http.serverHandler.ServeHTTP",
      .run = &Progs<S>::oe_http_start,
-     .live_registers = 0b1111,  // srv, ResponseWriter{itab, data}, *Request
+     .live_registers = args(2, 3),  // (serverHandler{srv}, ResponseWriter{itab, data}, *Request)
      .rate = Rate::per_request},
     {.symbol = "net/http.(*response).finishRequest",
      .at = Site::next_call,
@@ -125,7 +125,7 @@ inline constexpr Uprobe<S> server_uprobes[] = {
      .at = Site::after_call,
      .run = &Progs<S>::oe_http_route,
      .callee = "net/http.(*ServeMux).findHandler",
-     .live_registers = 0b1100,  // (Handler{itab, data}, pattern{ptr, len}, ...)
+     .live_registers = results(2, 3),  // (Handler{itab, data}, pattern{ptr, len}, ...)
      .go = from_version(1, 22),
      .group = "route",
      .option = "route_site",
