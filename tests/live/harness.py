@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("OTEL_EBPF_BUILD", ROOT / "build"))
@@ -78,6 +79,11 @@ class Server:
     @property
     def has_routes(self):
         return int(re.match(r"go1\.(\d+)", self.build).group(1)) >= 23  # http.Request.Pattern
+
+    def get(self, path):
+        """The body of a response: a request of its own."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as response:
+            return response.read().decode().strip()
 
     def kill(self):
         if self.process.poll() is None:

@@ -7,7 +7,6 @@ import signal
 
 import pytest
 
-import kernel_view
 from harness import OLDEST_AND_NEWEST, TARGETS, all_answered, assert_matches, parse_spans, wait_until
 
 LAST_PID = pathlib.Path("/proc/sys/kernel/ns_last_pid")
@@ -50,7 +49,6 @@ def test_executable_with_processes_before_and_after(serve, attach, load, build):
     spans = agent.stop()
     for server, expected in rows.items():
         assert_matches([span for span in spans if span.pid == server.pid], expected, path="/")
-    assert len(spans) == 1_000
     agent.assert_no_loss()
 
 
@@ -86,7 +84,7 @@ def test_process_with_the_tgid_of_a_dead_one_inherits_nothing(serve, attach, loa
     doomed, other = serve(build), serve(build)
     agent = attach("--exe", doomed.path) if chosen_by == "exe" else attach(doomed, other)
     held = load.start(doomed, "-n", str(in_flight), "-c", str(in_flight), targets=["/sleep-gate"])
-    wait_until(lambda: kernel_view.counters(agent.pid)["spans_started"] == in_flight, "the requests are in flight")
+    wait_until(lambda: doomed.get("/held") == str(in_flight), "the requests are in flight")
     doomed.kill()
     assert held.finish().answered() == []
 

@@ -31,6 +31,12 @@ func (g *gate) wait(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "released")
 }
 
+func (g *gate) held(w http.ResponseWriter, _ *http.Request) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	fmt.Fprintln(w, g.waiting)
+}
+
 // release waits until n requests are held (30 s at most), lets them go and closes the gate again.
 func (g *gate) release(w http.ResponseWriter, r *http.Request) {
 	want := number(r, "n")

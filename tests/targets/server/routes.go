@@ -40,6 +40,7 @@ func addRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("/", root)
 	mux.HandleFunc("/slow", slow)
 	mux.HandleFunc("/sleep-gate", gate.wait)
+	mux.HandleFunc("/held", gate.held)
 	mux.HandleFunc("/release", gate.release)
 	mux.HandleFunc("/status/", status)
 	mux.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("handler panics") })
