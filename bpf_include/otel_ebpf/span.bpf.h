@@ -25,28 +25,6 @@
 #define OE_MAX_OVERFLOW_SPANS 65536 /* spans whose slot is taken; allocated when needed */
 #endif
 #define OE_MAX_DEPTH 8
-#define OE_RECORD_BYTES 1040
-
-/* One live span; the slot of depth 0 also counts the goroutine's open spans. */
-struct oe_live_span {
-	__u64 goid; /* 0: free */
-	__u32 tgid;
-	__u32 generation;
-	__u32 state;     /* odd: open; claimed by compare-and-swap only */
-	__u32 overflows; /* spans in oe_span_more whose place this slot is */
-	__u32 open_depth;
-	__u16 depth;
-	__u16 in_overflow;
-	__u64 frame;   /* oe_go_frame at the start */
-	__u64 user[3]; /* the Probe's own, never exported */
-	__u8 record[OE_RECORD_BYTES] __attribute__((aligned(8)));
-};
-
-struct oe_span_key {
-	__u64 goid;
-	__u32 tgid;
-	__u32 depth;
-};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -213,7 +191,6 @@ OE_NOINLINE int __oe_span_finish(struct oe_live_span *span, __u64 now_ns)
 	if (size < sizeof(*event) || size > OE_RECORD_BYTES)
 		size = sizeof(*event);
 	oe_event_write(event, size);
-	oe_count(OE_STAT_SPANS_ENDED);
 	return __oe_span_release(span);
 }
 
@@ -309,21 +286,37 @@ OE_INLINE struct oe_live_span *oe_span_current(const struct oe_hit *hit)
 	return open_depth ? oe_span_find(hit, open_depth - 1) : 0;
 }
 
-/* A claimed slot at the right depth; the spans whose functions have returned since are ended first. */
-OE_NOINLINE struct oe_live_span *__oe_span_open(const struct oe_hit *hit)
+/* The innermost open span of the hit's kind, without ending it; NULL when there is none. */
+OE_NOINLINE struct oe_live_span *oe_span_innermost(const struct oe_hit *hit)
 {
 	struct oe_live_span *span;
-	__u64 frame;
-	__u32 depth;
+	__u32 open_depth, i;
 
 	if (!hit)
 		return 0;
-	frame = oe_go_frame(hit);
-	depth = oe_span_depth(hit);
-	if (depth && __oe_span_top_is_gone(hit, depth, frame)) {
-		__oe_span_abandon(hit, frame, 0);
-		depth = oe_span_depth(hit);
+	span = oe_span_find(hit, 0);
+	if (!span)
+		return 0;
+	open_depth = span->open_depth;
+	if (open_depth == 1)
+		return oe_span_event(span)->header.kind == hit->kind ? span : 0;
+	for (i = OE_MAX_DEPTH; i > 0; i--) {
+		if (i > open_depth)
+			continue;
+		span = oe_span_find(hit, i - 1);
+		if (span && oe_span_event(span)->header.kind == hit->kind)
+			return span;
 	}
+	return 0;
+}
+
+/* A claimed slot above the `depth` spans that are open. */
+OE_NOINLINE struct oe_live_span *__oe_span_push(const struct oe_hit *hit, __u32 depth, __u64 frame)
+{
+	struct oe_live_span *span;
+
+	if (!hit)
+		return 0;
 	if (depth >= OE_MAX_DEPTH) {
 		oe_count(OE_STAT_DEPTH_EXCEEDED);
 		return 0;
@@ -336,23 +329,55 @@ OE_NOINLINE struct oe_live_span *__oe_span_open(const struct oe_hit *hit)
 	else
 		span->open_depth = 1;
 	span->frame = frame;
-	oe_count(OE_STAT_SPANS_STARTED);
+	if (span->last_goid != hit->goid || span->last_kind != hit->kind) {
+		span->last_goid = hit->goid;
+		span->last_kind = hit->kind;
+		span->sticky = 0;
+	}
 	return span;
 }
 
-/*
- * Opens a span on the goroutine of the hit; the record's header, times and span id are set, its trace id and parent are
- * not: oe_span_start does both. event_bytes: size of the Probe's record, a constant; it is zeroed. NULL, counted, when
- * there is no room.
- */
-OE_INLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 event_bytes)
+/* Ends the spans whose functions have returned since, then pushes. */
+OE_NOINLINE struct oe_live_span *__oe_span_open(const struct oe_hit *hit)
 {
-	struct oe_live_span *span = __oe_span_open(hit);
-	struct oe_span_event *event;
+	__u64 frame;
+	__u32 depth;
 
-	if (!span)
+	if (!hit)
 		return 0;
-	event = oe_span_event(span);
+	frame = oe_go_frame(hit);
+	depth = oe_span_depth(hit);
+	if (depth && __oe_span_top_is_gone(hit, depth, frame)) {
+		__oe_span_abandon(hit, frame, 0);
+		depth = oe_span_depth(hit);
+	}
+	return __oe_span_push(hit, depth, frame);
+}
+
+/* The same for operations of which a goroutine has one at a time: an open one of the same kind has ended unseen. */
+OE_NOINLINE struct oe_live_span *__oe_span_open_only(const struct oe_hit *hit)
+{
+	const struct oe_live_span *former;
+	__u32 depth;
+
+	if (!hit)
+		return 0;
+	depth = oe_span_depth(hit);
+	if (depth) {
+		former = oe_span_innermost(hit);
+		if (former)
+			__oe_span_abandon(hit, 0, former->depth);
+		depth = oe_span_depth(hit);
+	}
+	return __oe_span_push(hit, depth, 0);
+}
+
+/* Header, times and span id of a record whose fixed part has event_bytes bytes, a constant; the part is zeroed. */
+OE_INLINE void __oe_span_begin(const struct oe_hit *hit, struct oe_live_span *span, __u32 event_bytes)
+{
+	struct oe_span_event *event = oe_span_event(span);
+
+	span->user[0] = span->user[1] = span->user[2] = 0;
 	__builtin_memset(span->record, 0, event_bytes);
 	event->header.kind = hit->kind;
 	event->header.size_bytes = event_bytes;
@@ -361,6 +386,28 @@ OE_INLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 even
 	event->goid = hit->goid;
 	event->start_ns = bpf_ktime_get_ns();
 	oe_random_id8(event->span_id);
+}
+
+/*
+ * Opens a span on the goroutine of the hit, all but its trace id and parent: oe_span_start sets them too. event_bytes:
+ * size of the Probe's record, a constant. NULL, counted, when there is no room.
+ */
+OE_INLINE struct oe_live_span *oe_span_open(const struct oe_hit *hit, __u32 event_bytes)
+{
+	struct oe_live_span *span = __oe_span_open(hit);
+
+	if (span)
+		__oe_span_begin(hit, span, event_bytes);
+	return span;
+}
+
+/* oe_span_open for operations that never contain one of their own kind on the same goroutine: saves a read. */
+OE_INLINE struct oe_live_span *oe_span_open_only(const struct oe_hit *hit, __u32 event_bytes)
+{
+	struct oe_live_span *span = __oe_span_open_only(hit);
+
+	if (span)
+		__oe_span_begin(hit, span, event_bytes);
 	return span;
 }
 
@@ -406,30 +453,6 @@ OE_INLINE struct oe_live_span *oe_span_start(const struct oe_hit *hit, __u32 eve
 
 	oe_span_inherit(hit, span);
 	return span;
-}
-
-/* The innermost open span of the hit's kind, without ending it; NULL when there is none. */
-OE_NOINLINE struct oe_live_span *oe_span_innermost(const struct oe_hit *hit)
-{
-	struct oe_live_span *span;
-	__u32 open_depth, i;
-
-	if (!hit)
-		return 0;
-	span = oe_span_find(hit, 0);
-	if (!span)
-		return 0;
-	open_depth = span->open_depth;
-	if (open_depth == 1)
-		return oe_span_event(span)->header.kind == hit->kind ? span : 0;
-	for (i = OE_MAX_DEPTH; i > 0; i--) {
-		if (i > open_depth)
-			continue;
-		span = oe_span_find(hit, i - 1);
-		if (span && oe_span_event(span)->header.kind == hit->kind)
-			return span;
-	}
-	return 0;
 }
 
 /* The span that this hit ends, still open for the Probe to fill; NULL, counted, when its start was not seen. */

@@ -135,13 +135,42 @@ struct oe_span_event {
 };
 OE_STATIC_ASSERT(sizeof(struct oe_span_event) == 72, "span record is 72 bytes before its own fields");
 
+/* ---- live spans -------------------------------------------------------------------------------------------- */
+
+#define OE_RECORD_BYTES 1040 /* the largest record */
+
+/* One live span; the slot of depth 0 also counts the goroutine's open spans. */
+struct oe_live_span {
+	__u64 goid; /* 0: free */
+	__u32 tgid;
+	__u32 generation;
+	__u32 state;     /* odd: open; claimed by compare-and-swap only */
+	__u32 overflows; /* spans in oe_span_more whose place this slot is */
+	__u32 open_depth;
+	__u16 depth;
+	__u16 in_overflow;
+	__u64 frame;     /* oe_go_frame at the start; 0: not taken */
+	__u64 user[3];   /* the Probe's own, never exported, zero at the start */
+	__u64 sticky;    /* as `user`, but kept while the same goroutine opens spans of the same kind here */
+	__u64 last_goid; /* who opened the slot last */
+	__u32 last_kind;
+	__u32 pad;
+	__u8 record[OE_RECORD_BYTES];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_live_span) == 88 + OE_RECORD_BYTES, "no hidden padding");
+
+/* Key of the overflow hash. */
+struct oe_span_key {
+	__u64 goid;
+	__u32 tgid;
+	__u32 depth;
+};
+
 /* ---- counters: one slot each in the per-CPU array oe_stats -------------------------------------------------- */
 
 enum oe_stat {
 	OE_STAT_STACK_CHECK,       /* hits skipped by the flags filter: the function is about to run again */
 	OE_STAT_OTHER_PROCESS,     /* hits in processes that are not targets */
-	OE_STAT_SPANS_STARTED,
-	OE_STAT_SPANS_ENDED,
 	OE_STAT_RINGBUF_FULL,      /* records lost: oe_events had no room */
 	OE_STAT_STORE_FULL,        /* spans lost: slot taken and overflow hash full */
 	OE_STAT_STORE_OVERFLOW,    /* spans kept in the overflow hash */

@@ -125,6 +125,7 @@ public:
         executables_.clear();
         process_links_.clear();
         if (events_) drain();
+        stats_.unfinished = open_spans();
         if (config_.sink) config_.sink->flush(flush_timeout);
         stats_.stop_ms = static_cast<double>(now_ns(CLOCK_MONOTONIC) - begin) / 1e6;
     }
@@ -138,8 +139,6 @@ public:
             for (std::uint32_t i = 0; i < OE_STAT_MAX; ++i)
                 if (const auto sum = stats_map_->sum_per_cpu(i)) stats_.kernel[i] = *sum;
         }
-        const std::uint64_t gone = stats_[OE_STAT_SPANS_ENDED] + stats_[OE_STAT_DISCARDED] + stats_[OE_STAT_RECLAIMED];
-        stats_.unfinished = stats_[OE_STAT_SPANS_STARTED] > gone ? stats_[OE_STAT_SPANS_STARTED] - gone : 0;
         if (config_.sink) stats_.sink = config_.sink->stats();
         if (!stopped_) stats_programs();
         return stats_;
@@ -530,6 +529,25 @@ private:
             changes.swap(posted_);
         }
         for (auto& change : changes) change(*this);
+    }
+
+    // Spans that are live in the kernel: their operations go on.
+    [[nodiscard]] std::uint64_t open_spans() const {
+        if (!config_.bundles.front()->object()) return 0;
+        std::uint64_t open = 0;
+        const auto count = [this, &open](const char* name, bpf_map_type type, std::uint32_t flags, auto key) {
+            const int fd = ::bpf_object__find_map_fd_by_name(config_.bundles.front()->object(), name);
+            const auto map = Map<decltype(key), oe_live_span>::open(
+                fd, {name, static_cast<std::uint32_t>(type), sizeof(key), sizeof(oe_live_span), 0, flags});
+            if (!map) return;
+            [[maybe_unused]] const auto done = map->for_each([&open](const auto&, const oe_live_span& span) {
+                open += span.state & 1;
+                return true;
+            });
+        };
+        count("oe_spans", BPF_MAP_TYPE_ARRAY, 0, std::uint32_t{});
+        count("oe_span_more", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, oe_span_key{});
+        return open;
     }
 
     void stats_programs() {

@@ -56,7 +56,7 @@ struct Report {
 
 // Names of enum oe_stat, in its order.
 inline constexpr std::array<std::string_view, OE_STAT_MAX> stat_names = {
-    "stack_check",    "other_process",  "spans_started", "spans_ended",  "ringbuf_full", "store_full",
+    "stack_check",    "other_process",  "ringbuf_full", "store_full",
     "store_overflow", "depth_exceeded", "orphan_end",    "abandoned",    "reclaimed",    "discarded",
     "read_fault",     "fact_missing",   "processes_full", "headers_incomplete", "bad_traceparent"};
 

@@ -36,7 +36,10 @@ enum oe_http_text {
 #define OE_HTTP_USER_AGENT_MAX 128
 #define OE_HTTP_ROUTE_MAX 128
 
-/* Behind it follow, without padding or terminators: method, request target, host, peer, user agent, route pattern. */
+/*
+ * Behind it follow, without padding or terminators: peer, method (and a space, when `joined`), request target, host, user
+ * agent, route pattern.
+ */
 struct oe_http_server_event {
 	struct oe_span_event span;
 	__s64 request_body_bytes; /* Content-Length; -1 unknown */
@@ -52,7 +55,8 @@ struct oe_http_server_event {
 	__u8 proto_minor;
 	__u8 tls;
 	__u8 outcome; /* enum oe_http_outcome */
-	__u8 pad[3];
+	__u8 joined;  /* method and target came as one text, with the space between them */
+	__u8 pad[2];
 };
 OE_STATIC_ASSERT(sizeof(struct oe_http_server_event) == 104, "HTTP server record is 104 bytes before its texts");
 
@@ -88,7 +92,11 @@ const volatile __u16 oe_f_go_bucket_maps __weak = OE_NO_SLOT;
 
 const volatile __u8 oe_o_http_user_agent __weak = 1;
 
-#define OE_HTTP_REQUEST_BYTES 304 /* covers every field above in every release: net/http.Request */
+/*
+ * Up to the end of Request.TLS: every field above but Pattern, in every release. Not a byte more than a Request has (248
+ * in go1.19): what lies behind it may be on a page that is not there, and then the whole read fails.
+ */
+#define OE_HTTP_REQUEST_BYTES 216
 
 /* The texts of a request in target memory. */
 struct oe_http_texts {
@@ -241,6 +249,52 @@ OE_NOINLINE int __oe_http_read_user_agent(struct oe_live_span *span)
 	return 0;
 }
 
+/*
+ * The peer's address comes first, always at the same place: on a connection's goroutine it is there from the request
+ * before, if that was the same string.
+ */
+OE_NOINLINE int __oe_http_copy_peer(struct oe_live_span *span, const struct oe_go_string *peer)
+{
+	struct oe_http_server_event *event;
+
+	if (!span || !peer)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	if (span->sticky == peer->ptr && peer->ptr && peer->len <= OE_HTTP_PEER_MAX) {
+		event->peer_len = peer->len;
+		event->span.header.size_bytes += peer->len;
+		return 0;
+	}
+	event->peer_len = oe_text_append(span, peer, OE_HTTP_PEER_MAX, OE_HTTP_PEER);
+	span->sticky = event->peer_len == peer->len ? peer->ptr : 0;
+	return 0;
+}
+
+/* Of HTTP/1, method and target are parts of one string, the request line: one read gives both. */
+OE_NOINLINE int __oe_http_copy_request_line(struct oe_live_span *span, struct oe_http_texts *texts)
+{
+	struct oe_http_server_event *event;
+	struct oe_go_string line;
+
+	if (!span || !texts)
+		return 0;
+	event = (struct oe_http_server_event *)span->record;
+	if (texts->target.ptr == texts->method.ptr + texts->method.len + 1 && texts->method.len <= OE_HTTP_METHOD_MAX &&
+	    texts->target.len < OE_HTTP_TARGET_MAX - OE_HTTP_METHOD_MAX) {
+		line.ptr = texts->method.ptr;
+		line.len = texts->method.len + 1 + texts->target.len;
+		if (oe_text_append(span, &line, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET) != line.len)
+			return 0;
+		event->joined = 1;
+		event->method_len = texts->method.len;
+		event->target_len = texts->target.len;
+		return 0;
+	}
+	event->method_len = oe_text_append(span, &texts->method, OE_HTTP_METHOD_MAX, OE_HTTP_METHOD);
+	event->target_len = oe_text_append(span, &texts->target, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET);
+	return 0;
+}
+
 /* Copies the texts behind the fixed part of the record. */
 OE_NOINLINE int __oe_http_copy_texts(struct oe_live_span *span)
 {
@@ -252,10 +306,9 @@ OE_NOINLINE int __oe_http_copy_texts(struct oe_live_span *span)
 	event = (struct oe_http_server_event *)span->record;
 	/* The texts may fill the place where they are kept. */
 	texts = *(struct oe_http_texts *)(span->record + OE_HTTP_TEXTS_AT);
-	event->method_len = oe_text_append(span, &texts.method, OE_HTTP_METHOD_MAX, OE_HTTP_METHOD);
-	event->target_len = oe_text_append(span, &texts.target, OE_HTTP_TARGET_MAX, OE_HTTP_TARGET);
+	__oe_http_copy_peer(span, &texts.peer);
+	__oe_http_copy_request_line(span, &texts);
 	event->host_len = oe_text_append(span, &texts.host, OE_HTTP_HOST_MAX, OE_HTTP_HOST);
-	event->peer_len = oe_text_append(span, &texts.peer, OE_HTTP_PEER_MAX, OE_HTTP_PEER);
 	event->user_agent_len = oe_text_append(span, &texts.user_agent, OE_HTTP_USER_AGENT_MAX, OE_HTTP_USER_AGENT);
 	span->user[OE_HTTP_USER_LENGTH] = event->span.header.size_bytes;
 	return 0;
@@ -277,7 +330,7 @@ OE_INLINE int oe_http_server_start(struct pt_regs *ctx)
 
 	if (!oe_hit_begin(&hit, ctx, oe_e_http_server))
 		return 0;
-	span = oe_span_open(&hit, sizeof(struct oe_http_server_event));
+	span = oe_span_open_only(&hit, sizeof(struct oe_http_server_event));
 	if (!span)
 		return 0;
 	span->user[OE_HTTP_USER_WRITER] = OE_GO_ARG2(ctx);

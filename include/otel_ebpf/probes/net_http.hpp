@@ -32,10 +32,11 @@ struct Texts {
             rest.remove_prefix(text.size());
             return text;
         };
+        peer = take(event.peer_len);
         method = take(event.method_len);
+        take(event.joined);
         target = take(event.target_len);
         host = take(event.host_len);
-        peer = take(event.peer_len);
         user_agent = take(event.user_agent_len);
         pattern = take(event.route_len);
     }
