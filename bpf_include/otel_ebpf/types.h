@@ -14,6 +14,13 @@
 #define OE_STATIC_ASSERT _Static_assert
 #endif
 
+/* 1 where handlers may call BPF helpers: in BPF, and in host tests that define OE_HOST_BPF and shim the helpers. */
+#if defined(__bpf__) || defined(OE_HOST_BPF)
+#define OE_BPF_SIDE 1
+#else
+#define OE_BPF_SIDE 0
+#endif
+
 /* Raised whenever a layout in this file or the shape of a map changes; two bundles of one Manager must agree. */
 #define OE_ABI_VERSION 1
 
@@ -61,9 +68,14 @@ enum oe_arg_convention {
 	OE_ARGS_NONE = 2,
 };
 
-/* Site descriptor: bits 0-3 kind, 4-7 flags filter, 8-11 cost class, 12-15 argument convention, 16-31 zero. */
+/*
+ * Site descriptor: bits 0-3 kind, 4-7 flags filter, 8-11 cost class, 12-15 argument convention, 16-23 zero, 24-31 round:
+ * hits of links whose round is not that of the executable's row don't count, so that links can be replaced under load.
+ */
 #define OE_SITE_DESCRIPTOR(kind, filter, cost, args) \
 	((__u32)(kind) | (__u32)(filter) << 4 | (__u32)(cost) << 8 | (__u32)(args) << 12)
+#define OE_DESCRIPTOR_ROUND(d) ((d) >> 24)
+#define OE_WITH_ROUND(descriptor, round) (((__u32)(descriptor) & 0xffffff) | (__u32)(round) << 24)
 #define OE_DESCRIPTOR_KIND(d) ((d) & 0xf)
 #define OE_DESCRIPTOR_FILTER(d) (((d) >> 4) & 0xf)
 #define OE_DESCRIPTOR_COST(d) (((d) >> 8) & 0xf)
@@ -83,8 +95,10 @@ struct oe_exe {
 	__u16 value[OE_EXE_VALUES];  /* member offsets, type sizes, version flags */
 	__u32 any_process;           /* 1: processes not in oe_processes join at their first hit */
 	__s32 tls_g_offset;          /* of g from the thread pointer; 0 = unknown */
+	__u32 round;                 /* 0 to 255, see OE_SITE_DESCRIPTOR */
+	__u32 pad;
 };
-OE_STATIC_ASSERT(sizeof(struct oe_exe) == 8 * OE_EXE_ADDRS + 2 * OE_EXE_VALUES + 8, "no hidden padding");
+OE_STATIC_ASSERT(sizeof(struct oe_exe) == 8 * OE_EXE_ADDRS + 2 * OE_EXE_VALUES + 16, "no hidden padding");
 
 /* Row of oe_processes, keyed by tgid of the initial PID namespace. */
 struct oe_process {

@@ -72,7 +72,7 @@ OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
 		return false;
 	}
 	exe = bpf_map_lookup_elem(&oe_exes, &exe_row);
-	if (!exe)
+	if (!exe || exe->round != OE_DESCRIPTOR_ROUND(descriptor))
 		return false;
 	tgid = bpf_get_current_pid_tgid() >> 32;
 	process = bpf_map_lookup_elem(&oe_processes, &tgid);

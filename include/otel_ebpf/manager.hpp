@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -153,6 +154,9 @@ private:
         std::string path;          // as the user or the kernel named it
         std::uint32_t row = 0;
         bool followed = false;
+        pid_t only_pid = 0;        // the links see this process only; 0: every process of the file
+        std::uint32_t round = 0;   // of the links, see OE_SITE_DESCRIPTOR
+        AttachPlan planned;
         std::vector<Link> links;
         std::set<std::uint32_t> tgids;
     };
@@ -264,13 +268,13 @@ private:
         if (processes_.contains(tgid)) return {};
         auto facts = read_process(pid);
         if (!facts) return Failure(facts.error());
-        auto attached = attach_executable(fmt::format("/proc/{}/exe", pid), facts->executable);
+        auto attached = attach_executable(fmt::format("/proc/{}/exe", pid), facts->executable, pid);
         if (!attached) return Failure(std::move(attached.error()).in(fmt::format("target PID {}", pid)));
         return register_process(tgid, *facts, **attached, own_generation | ++last_generation_, BPF_ANY);
     }
 
     Result<void> follow(const std::filesystem::path& path) {
-        auto attached = attach_executable(path.string(), path.string());
+        auto attached = attach_executable(path.string(), path.string(), 0);
         if (!attached) return Failure(std::move(attached.error()).in("target " + path.string()));
         (*attached)->followed = true;
         (*attached)->path = std::filesystem::weakly_canonical(path).string();
@@ -288,7 +292,7 @@ private:
         if (!identity) return;
         auto position = executables_.find(*identity);
         if (position == executables_.end() && is_followed_path(detail::link_target(link))) {
-            auto attached = attach_executable(link, detail::link_target(link));  // the file was replaced
+            auto attached = attach_executable(link, detail::link_target(link), 0);  // the file was replaced
             if (!attached) {
                 report_.targets.push_back({tgid, link, {}, RowState::failed, attached.error().what, false});
                 return;
@@ -382,33 +386,56 @@ private:
 
     // ---- attach ----------------------------------------------------------------------------------------------------
 
-    Result<AttachedExecutable*> attach_executable(const std::string& path, const std::string& shown) {
+    // only_pid: the process that is asked for, 0 for all. The kernel's filter leaves other processes of the file untouched.
+    Result<AttachedExecutable*> attach_executable(const std::string& path, const std::string& shown, pid_t only_pid) {
         auto file = cache_.open(path);
         if (!file) return Failure(file.error());
         const auto known = executables_.find((*file)->identity());
-        if (known != executables_.end()) return known->second.get();
+        if (known != executables_.end()) {
+            if (auto widened = widen(*known->second); !widened) return Failure(widened.error());
+            return known->second.get();
+        }
         if (free_rows_.empty())
             return fail(Stage::map, "oe_exes is full: raise ManagerConfig::max_executables", ENOSPC);
-        AttachPlan planned = plan(**file, probes_, assignment_, config_.options, kernel_.release);
-        if (!planned.attaches_anything()) return Failure(nothing_to_attach(**file, planned));
 
         auto attached = std::make_unique<AttachedExecutable>();
+        attached->planned = plan(**file, probes_, assignment_, config_.options, kernel_.release);
+        if (!attached->planned.attaches_anything()) return Failure(nothing_to_attach(**file, attached->planned));
         attached->file = *file;
         attached->path = shown;
         attached->row = free_rows_.back();
+        attached->only_pid = kernel_.uprobe_multi_pid ? only_pid : 0;
         const std::size_t first_row = report_.rows.size();
-        attach_rows(shown, planned, *attached);
-        row_values_[attached->row] = planned.table_row;
-        write_row(*attached);
+        attached->links = attach_rows(*attached);
         if (attached->links.empty()) {
             const std::string reason = first_failure(first_row);
             report_.rows.resize(first_row);
             return fail(Stage::attach, reason, EINVAL);
         }
+        write_row(*attached);
         free_rows_.pop_back();
         AttachedExecutable* const result = attached.get();
         executables_[(*file)->identity()] = std::move(attached);
         return result;
+    }
+
+    // From links for one process to links for all: the new ones count from the moment when the row has their round.
+    Result<void> widen(AttachedExecutable& executable) {
+        if (executable.only_pid == 0) return {};
+        const pid_t former_pid = std::exchange(executable.only_pid, 0);
+        const std::uint32_t former_round = std::exchange(executable.round, (executable.round + 1) % 256);
+        const std::size_t first_row = report_.rows.size();
+        std::vector<Link> links = attach_rows(executable);
+        const std::string reason = links.empty() ? first_failure(first_row) : "";
+        report_.rows.resize(first_row);  // the executable has its rows already
+        if (links.empty()) {
+            executable.only_pid = former_pid;
+            executable.round = former_round;
+            return fail(Stage::attach, reason, EINVAL);
+        }
+        write_row(executable);
+        executable.links = std::move(links);
+        return {};
     }
 
     static Error nothing_to_attach(const Executable& file, const AttachPlan& planned) {
@@ -429,73 +456,78 @@ private:
         return "nothing could be attached";
     }
 
-    // Links per program; a group that fails in part is taken back.
-    void attach_rows(const std::string& shown, AttachPlan& planned, AttachedExecutable& attached) {
-        std::map<std::string, std::vector<std::pair<std::string, Link>>> links_of_part;  // by Probe/group
+    // Links per program and a report row per site; a group that fails in part is taken back.
+    std::vector<Link> attach_rows(AttachedExecutable& executable) {
+        AttachPlan& planned = executable.planned;
+        std::map<std::string, std::vector<Link>> links_of_part;  // by Probe/group
         std::set<std::string> failed_parts;
         std::map<std::pair<std::string, std::string>, std::vector<std::size_t>> rows_of_program;
         for (std::size_t i = 0; i < planned.rows.size(); ++i)
             if (planned.rows[i].attach) rows_of_program[{part_of(planned.rows[i]), planned.rows[i].program}].push_back(i);
         std::map<std::size_t, std::string> errors;
         for (const auto& [key, indices] : rows_of_program) {
-            auto link = attach_program(attached, shown, planned, indices);
+            auto link = attach_program(executable, indices);
             if (link) {
-                links_of_part[key.first].emplace_back(key.second, std::move(*link));
+                links_of_part[key.first].push_back(std::move(*link));
                 continue;
             }
             failed_parts.insert(key.first);
             for (const std::size_t index : indices) errors[index] = link.error().what;
         }
-        for (auto& [part, links] : links_of_part) {
-            if (failed_parts.contains(part) || failed_parts.contains(probe_of(part) + "/")) continue;
-            for (auto& [program, link] : links) attached.links.push_back(std::move(link));
-        }
+        const auto is_taken_back = [&failed_parts](const std::string& probe, const std::string& part) {
+            return failed_parts.contains(part) || failed_parts.contains(probe + "/");
+        };
+        std::vector<Link> links;
+        for (auto& [part, own] : links_of_part)
+            if (!is_taken_back(part.substr(0, part.find('/')), part))
+                std::move(own.begin(), own.end(), std::back_inserter(links));
         for (std::size_t i = 0; i < planned.rows.size(); ++i) {
             const PlanRow& row = planned.rows[i];
-            ReportRow report{shown, row, row.attach ? RowState::attached : RowState::skipped, row.reason};
+            ReportRow report{executable.path, row, row.attach ? RowState::attached : RowState::skipped, row.reason};
             if (errors.contains(i)) {
                 report.state = RowState::failed;
                 report.reason = errors[i];
-            } else if (row.attach && (failed_parts.contains(part_of(row)) || failed_parts.contains(row.probe + "/"))) {
+            } else if (row.attach && is_taken_back(row.probe, part_of(row))) {
                 report.state = RowState::failed;
                 report.reason = "taken back: another part failed";
             }
             report_.rows.push_back(std::move(report));
         }
         clear_failed_groups(failed_parts, planned);
+        return links;
     }
 
     static std::string part_of(const PlanRow& row) { return row.probe + "/" + row.group; }
-    static std::string probe_of(const std::string& part) { return part.substr(0, part.find('/')); }
 
     void clear_failed_groups(const std::set<std::string>& failed_parts, AttachPlan& planned) const {
         for (const FactIndex& fact : assignment_.facts())
             if (!fact.group.empty() && failed_parts.contains(fact.group)) planned.table_row.value[fact.index] = 0;
     }
 
-    Result<Link> attach_program(const AttachedExecutable& attached, const std::string& shown, const AttachPlan& planned,
-                                const std::vector<std::size_t>& indices) {
-        const PlanRow& first = planned.rows[indices.front()];
-        const std::string context = fmt::format("attach {} in {}", first.symbol, shown);
+    Result<Link> attach_program(const AttachedExecutable& executable, const std::vector<std::size_t>& indices) {
+        const PlanRow& first = executable.planned.rows[indices.front()];
+        const std::string context = fmt::format("attach {} in {}", first.symbol, executable.path);
         if (refused_programs_.contains(first.program))
             return fail(Stage::load, fmt::format("{}: the verifier refused program {}", context, first.program));
         bpf_object* const object = owners_.at(first.probe)->object();
         const int program = ::bpf_program__fd(::bpf_object__find_program_by_name(object, first.program.c_str()));
         std::vector<std::uint64_t> offsets, cookies;
         for (const std::size_t index : indices) {
-            offsets.push_back(planned.rows[index].file_offset);
-            cookies.push_back(OE_COOKIE(attached.row, planned.rows[index].descriptor));
+            const PlanRow& row = executable.planned.rows[index];
+            offsets.push_back(row.file_offset);
+            cookies.push_back(OE_COOKIE(executable.row, OE_WITH_ROUND(row.descriptor, executable.round)));
         }
-        const std::string path = fmt::format("/proc/self/fd/{}", attached.file->fd());
-        auto link = kernel_.uprobe_multi ? Link::uprobe_multi(program, path, offsets, cookies, 0)
+        const std::string path = fmt::format("/proc/self/fd/{}", executable.file->fd());
+        auto link = kernel_.uprobe_multi ? Link::uprobe_multi(program, path, offsets, cookies, executable.only_pid)
                                          : Link::uprobe_perf(program, path, offsets, cookies, -1);
         if (!link) return Failure(std::move(link.error()).in(context));
         return link;
     }
 
     void write_row(const AttachedExecutable& executable) {
-        oe_exe row = row_values_[executable.row];
+        oe_exe row = executable.planned.table_row;
         row.any_process = executable.followed ? 1 : 0;
+        row.round = executable.round;
         ::bpf_map_update_elem(exes_fd_, &executable.row, &row, BPF_ANY);
     }
 
@@ -578,7 +610,6 @@ private:
     int processes_fd_ = -1;
     std::optional<Map<std::uint32_t, std::uint64_t>> stats_map_;
     std::vector<std::uint32_t> free_rows_;
-    std::map<std::uint32_t, oe_exe> row_values_;
 
     std::unordered_map<FileIdentity, std::unique_ptr<AttachedExecutable>> executables_;
     std::map<std::uint32_t, AttachedProcess> processes_;  // by tgid

@@ -52,6 +52,7 @@ struct PlanFact {
     std::uint64_t value = OE_UNKNOWN;
     bool known = false;
     bool assumed = false; // taken from an earlier patch release
+    bool absent = false;  // this version or executable has no such thing, so nothing is wrong
     std::string reason;   // why it is unknown
 };
 
@@ -164,11 +165,13 @@ private:
         row.name = fact_name((source != nullptr ? source : &fact.sources.front())->what);
         if (source == nullptr) {
             row.reason = "not in Go " + go_release();
+            row.absent = true;
             return;
         }
         const auto found = executable_.fact(source->what);
         if (!found) {
             row.reason = found.error().what;
+            row.absent = is_absent(found.error());
         } else if (!fact.is_address && found->value >= OE_UNKNOWN) {
             row.reason = fmt::format("{} does not fit 16 bits", found->value);
         } else {

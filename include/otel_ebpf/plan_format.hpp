@@ -53,10 +53,10 @@ constexpr std::string_view to_string(Site site) {
         text += line.back() + "\n";
     }
     for (const PlanRow& row : plan.rows)
-        if (!row.attach) text += fmt::format("  skipped {}: {}\n", row.symbol, row.reason);
+        if (!row.attach) text += fmt::format("  skipped {} ({}): {}\n", row.symbol, to_string(row.at), row.reason);
     for (const PlanFact& fact : plan.facts) {
         if (fact.assumed) text += fmt::format("  assumed {} = {}: from an earlier patch release\n", fact.name, fact.value);
-        if (!fact.known) text += fmt::format("  unknown {}: {}\n", fact.name, fact.reason);
+        if (!fact.known && !fact.absent) text += fmt::format("  unknown {}: {}\n", fact.name, fact.reason);
     }
     return text;
 }
