@@ -7,7 +7,16 @@ import signal
 
 import pytest
 
-from harness import OLDEST_AND_NEWEST, TARGETS, all_answered, assert_matches, parse_spans, wait_until
+from harness import (
+    OLDEST_AND_NEWEST,
+    TARGETS,
+    Plan,
+    all_answered,
+    assert_matches,
+    breakpoints,
+    parse_spans,
+    wait_until,
+)
 
 LAST_PID = pathlib.Path("/proc/sys/kernel/ns_last_pid")
 
@@ -38,6 +47,18 @@ def test_one_of_two_targets_exits(serve, attach, load, build):
     at_second = [span for span in spans if span.pid == second.pid]
     assert_matches([span for span in at_second if span["url.path"] == "/"], rows[1])
     assert_matches([span for span in at_second if span["url.path"] == "/later"], more)
+
+
+@pytest.mark.parametrize("build", OLDEST_AND_NEWEST)
+def test_another_process_of_the_file_is_untouched(serve, attach, load, build):
+    target, other = serve(build), serve(build)
+    agent = attach(target)
+    plan = Plan(target.path)
+    rows = all_answered(load(target, "-n", 300))
+    all_answered(load(other, "-n", 300))
+    assert breakpoints(plan, target.pid), "the target has no breakpoint, so the next line shows nothing"
+    assert not breakpoints(plan, other.pid)
+    assert_matches(agent.stop(), rows, path="/")
 
 
 @pytest.mark.parametrize("build", OLDEST_AND_NEWEST)
