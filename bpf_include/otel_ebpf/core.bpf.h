@@ -14,13 +14,7 @@
 #include <linux/types.h>
 #include <string.h>
 #endif
-
-/* 1 where handlers may call BPF helpers: in BPF, and in host tests that define OE_HOST_BPF and shim the helpers. */
-#if defined(__bpf__) || defined(OE_HOST_BPF)
-#define OE_BPF_SIDE 1
-#else
-#define OE_BPF_SIDE 0
-#endif
+#include <otel_ebpf/types.h>
 
 #ifdef __bpf__
 #define OE_INLINE static __always_inline

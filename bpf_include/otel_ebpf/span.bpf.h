@@ -329,9 +329,10 @@ OE_NOINLINE struct oe_live_span *__oe_span_push(const struct oe_hit *hit, __u32 
 	else
 		span->open_depth = 1;
 	span->frame = frame;
-	if (span->last_goid != hit->goid || span->last_kind != hit->kind) {
+	if (span->last_goid != hit->goid || span->last_kind != hit->kind || span->last_generation != hit->generation) {
 		span->last_goid = hit->goid;
 		span->last_kind = hit->kind;
+		span->last_generation = hit->generation;
 		span->sticky = 0;
 	}
 	return span;

@@ -168,7 +168,7 @@ struct oe_live_span {
 	__u64 sticky;    /* as `user`, but kept while the same goroutine opens spans of the same kind here */
 	__u64 last_goid; /* who opened the slot last */
 	__u32 last_kind;
-	__u32 pad;
+	__u32 last_generation;
 	__u8 record[OE_RECORD_BYTES];
 };
 OE_STATIC_ASSERT(sizeof(struct oe_live_span) == 88 + OE_RECORD_BYTES, "no hidden padding");

@@ -60,7 +60,7 @@ struct oe_http_server_event {
 };
 OE_STATIC_ASSERT(sizeof(struct oe_http_server_event) == 104, "HTTP server record is 104 bytes before its texts");
 
-#ifdef __bpf__
+#if OE_BPF_SIDE
 #include <otel_ebpf/go_map.bpf.h>
 #include <otel_ebpf/text.bpf.h>
 

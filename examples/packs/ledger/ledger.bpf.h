@@ -26,7 +26,7 @@ struct ledger_settle_event {
 };
 OE_STATIC_ASSERT(sizeof(struct ledger_settle_event) == 152, "no hidden padding");
 
-#ifdef __bpf__
+#if OE_BPF_SIDE
 #include <otel_ebpf/text.bpf.h>
 
 const volatile __u16 ledger_kind __weak = 0;                   /* number of the Probe */
