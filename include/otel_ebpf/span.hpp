@@ -41,8 +41,9 @@ struct Scope {
 // Text that lives as long as a batch. Pointers stay valid until clear().
 class TextArena {
 public:
-    // Uninitialised memory for `size` bytes.
+    // Uninitialised memory for `size` bytes, aligned to 8.
     char* allocate(std::size_t size) {
+        size = (size + 7) / 8 * 8;
         if (used_ + size > capacity_) grow(size);
         char* out = current_ + used_;
         used_ += size;

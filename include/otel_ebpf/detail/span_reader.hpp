@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -23,6 +24,7 @@ namespace otel_ebpf::detail {
 // Spans of one process that wait for the sink.
 struct ProcessSpans {
     ProcessFacts facts;
+    std::string go_version;
     Resource resource;
     ProcessInfo info;
     TextArena arena;
@@ -41,6 +43,7 @@ public:
         probes_[kind] = {&spec, std::make_unique<Scope>(Scope{spec.scope, std::string(library_version)})};
     }
     void add_process(std::unique_ptr<ProcessSpans> process) {
+        remove_process(process->info.tgid, process->info.generation);  // it may have joined before it was looked at
         const std::uint64_t key = key_of(process->info.tgid, process->info.generation);
         processes_[key] = std::move(process);
     }
@@ -64,7 +67,7 @@ public:
         if (process == nullptr) return void(++stats.refused_records);
 
         // The ring buffer may overwrite the record before the sink has seen the span's texts.
-        auto* const copy = reinterpret_cast<std::byte*>(process->arena.allocate((header.size_bytes + 7U) / 8 * 8));
+        auto* const copy = reinterpret_cast<std::byte*>(process->arena.allocate(header.size_bytes));
         std::memcpy(copy, record.data(), header.size_bytes);
         Span& span = process->spans.emplace_back(process->arena);
         fill(span, *reinterpret_cast<const oe_span_event*>(copy), *spec, scope.get());
