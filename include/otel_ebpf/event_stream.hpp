@@ -8,6 +8,7 @@
 #include <bpf/libbpf.h>
 #include <fmt/core.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -30,10 +31,12 @@ public:
         return stream;
     }
 
-    // Hands every record that is there to the handler; returns how many.
-    int drain() {
-        const int count = ::ring_buffer__consume(ring_.get());
-        return count > 0 ? count : 0;
+    // Hands the records that are there to the handler, at most `limit`, lest a flood hold the caller; returns how many.
+    int drain(int limit = 1 << 16) {
+        count_ = 0;
+        limit_ = limit;
+        ::ring_buffer__consume(ring_.get());
+        return count_;
     }
 
 private:
@@ -42,11 +45,14 @@ private:
     };
     explicit EventStream(Handler handler) : handler_(std::move(handler)) {}
     static int on_record(void* self, void* data, std::size_t size) {
-        static_cast<EventStream*>(self)->handler_({static_cast<const std::byte*>(data), size});
-        return 0;
+        auto& stream = *static_cast<EventStream*>(self);
+        stream.handler_({static_cast<const std::byte*>(data), size});
+        return ++stream.count_ < stream.limit_ ? 0 : -EAGAIN;  // an error ends the walk behind this record
     }
 
     Handler handler_;
+    int count_ = 0;
+    int limit_ = 0;
     std::unique_ptr<ring_buffer, Free> ring_;
 };
 
