@@ -69,7 +69,11 @@ public:
 
     Manager(const Manager&) = delete;
     Manager& operator=(const Manager&) = delete;
-    ~Manager() { stop(); }
+    // Closes the bundles too: skeletons, maps and programs of theirs end here.
+    ~Manager() {
+        stop();
+        for (detail::BundleObject* bundle : opened_) bundle->close();
+    }
 
     // Adds a process or an executable. An executable that is attached already costs no further link.
     [[nodiscard]] Result<void> add(const Target& target) {
@@ -79,10 +83,14 @@ public:
 
     // Stops instrumenting a process; its executable's links are closed with its last process.
     void remove(pid_t pid) {
-        const auto position = processes_.find(static_cast<std::uint32_t>(pid));
+        const auto tgid = static_cast<std::uint32_t>(pid);
+        const auto position = processes_.find(tgid);
         if (position == processes_.end()) return;
-        drain();
-        forget(position->first, position->second.generation);
+        const AttachedProcess process = position->second;
+        close_row(tgid, process);
+        release(tgid, process.generation);
+        drain();  // only now: what was under way when its links closed is written
+        reader_.remove_process(tgid, process.generation);
     }
 
     // Readable whenever poll() has something to look at.
@@ -121,12 +129,16 @@ public:
         if (stopped_) return;
         stopped_ = true;
         const auto begin = now_ns(CLOCK_MONOTONIC);
+        for (const auto& [identity, executable] : executables_) write_row(*executable);  // nobody joins any more
         for (const auto& [tgid, process] : processes_) ::bpf_map_delete_elem(processes_fd_, &tgid);
         stats_programs();
-        executables_.clear();
+        for (const auto& [identity, executable] : executables_) executable->links.clear();
         process_links_.clear();
-        if (events_) drain();
-        stats_.unfinished = open_spans();
+        if (events_) {
+            while (drain() > 0) {}
+            stats_.unfinished = open_spans();
+        }
+        executables_.clear();  // only now: the last records need to know whose they are
         if (config_.sink) config_.sink->flush(flush_timeout);
         stats_.stop_ms = static_cast<double>(now_ns(CLOCK_MONOTONIC) - begin) / 1e6;
     }
@@ -182,6 +194,7 @@ private:
         std::vector<ProbeSpec> all;
         for (const Bundle& bundle : config_.bundles) {
             if (auto opened = bundle->open(); !opened) return Failure(opened.error());
+            opened_.push_back(&*bundle);
             all.insert(all.end(), bundle->probes().begin(), bundle->probes().end());
         }
         if (const auto unknown = unknown_option(all, config_.options))
@@ -214,6 +227,8 @@ private:
         for (const ProbeSpec& probe : bundle.probes()) {
             const std::uint16_t kind = assignment_.kind_of(probe);
             if (!kinds_.insert(kind).second) continue;  // another bundle has it
+            if (owners_.contains(probe.name))
+                return fail(Stage::open, fmt::format("load Probe {}: another Probe has that name", probe.name), EEXIST);
             reader_.add_probe(kind, probe);
             probes_.push_back(probe);
             owners_[probe.name] = &bundle;
@@ -254,6 +269,7 @@ private:
         timer_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
         if (!timer_) return fail_errno(Stage::open, "create a timer");
         const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(config_.interval).count();
+        if (nanoseconds <= 0) return fail(Stage::open, "set a timer: ManagerConfig::interval must be above 0", EINVAL);
         itimerspec period{};
         period.it_interval = {nanoseconds / 1'000'000'000, nanoseconds % 1'000'000'000};
         period.it_value = period.it_interval;
@@ -265,7 +281,7 @@ private:
 
     Result<void> add_process(pid_t pid) {
         const auto tgid = static_cast<std::uint32_t>(pid);
-        if (processes_.contains(tgid)) return {};
+        if (is_registered(tgid)) return {};
         auto facts = read_process(pid);
         if (!facts) return Failure(facts.error());
         auto attached = attach_executable(fmt::format("/proc/{}/exe", pid), facts->executable, pid);
@@ -279,14 +295,15 @@ private:
         (*attached)->followed = true;
         (*attached)->path = std::filesystem::weakly_canonical(path).string();
         write_row(**attached);
-        report_.targets.push_back({0, (*attached)->path, {}, RowState::attached, "followed: every process that runs it", false});
+        report_.targets.push_back(
+            {0, (*attached)->path, {}, RowState::attached, "followed: every process that runs it", false});
         for (const pid_t pid : all_processes()) consider(static_cast<std::uint32_t>(pid));
         return {};
     }
 
     // A process that may run a followed executable: one that is there already, or one that just executed a program.
     void consider(std::uint32_t tgid) {
-        if (processes_.contains(tgid)) return;
+        if (stopped_ || is_registered(tgid)) return;
         const std::string link = fmt::format("/proc/{}/exe", tgid);
         const auto identity = FileIdentity::of(std::filesystem::path(link));
         if (!identity) return;
@@ -305,12 +322,35 @@ private:
         auto facts = read_process(static_cast<pid_t>(tgid));
         if (!facts) return;
         oe_process row{};
-        // It may have joined by a hit before we saw it.
-        const std::uint32_t generation = ::bpf_map_lookup_elem(processes_fd_, &tgid, &row) == 0
-                                             ? row.generation
-                                             : own_generation | ++last_generation_;
-        if (auto done = register_process(tgid, *facts, *position->second, generation, BPF_NOEXIST); !done)
-            report_.messages.push_back(done.error().what);
+        const bool joined = ::bpf_map_lookup_elem(processes_fd_, &tgid, &row) == 0;  // by a hit before we saw it
+        if (joined && row.probes == 0) return;                                       // remove() has shut it out
+        const std::uint32_t generation = joined ? row.generation : own_generation | ++last_generation_;
+        const auto done = register_process(tgid, *facts, *position->second, generation, BPF_NOEXIST);
+        if (!done && done.error().code.value() != ESRCH) report_.messages.push_back(done.error().what);
+    }
+
+    // Whether the process is known and still that one: news of its end may be lost when the ring buffer is full.
+    bool is_registered(std::uint32_t tgid) {
+        const auto position = processes_.find(tgid);
+        if (position == processes_.end()) return false;
+        const std::uint32_t generation = position->second.generation;
+        oe_process row{};
+        if (::bpf_map_lookup_elem(processes_fd_, &tgid, &row) == 0 && row.generation == generation) return true;
+        forget(tgid, generation);
+        return false;
+    }
+
+    // From here on no hit of the process counts. Where any process may join, a row without Probes keeps it out.
+    void close_row(std::uint32_t tgid, const AttachedProcess& process) {
+        const auto executable = executables_.find(process.executable);
+        if (executable == executables_.end() || !executable->second->followed) {
+            ::bpf_map_delete_elem(processes_fd_, &tgid);
+            return;
+        }
+        oe_process row{};
+        row.exe_row = executable->second->row;
+        row.generation = own_generation | ++last_generation_;  // what it has open is nobody's any more
+        ::bpf_map_update_elem(processes_fd_, &tgid, &row, BPF_EXIST);
     }
 
     bool is_followed_path(const std::string& path) const {
@@ -326,54 +366,76 @@ private:
         row.generation = generation;
         row.probes = ~0ULL;
         if (const auto offset = executable.file->tls_g_offset()) row.tls_g_offset = *offset;
+        const auto enter = [&] {
+            reader_.add_process(make_process(tgid, row.generation, facts, *executable.file));
+            processes_[tgid] = {row.generation, executable.file->identity()};
+        };
         // Before the row: a record of this process may be read as soon as the row is there.
-        reader_.add_process(make_process(tgid, generation, facts, *executable.file));
-        processes_[tgid] = {generation, executable.file->identity()};
+        enter();
         executable.tgids.insert(tgid);
         if (::bpf_map_update_elem(processes_fd_, &tgid, &row, flags) != 0) {
             const int reason = errno;
-            if (reason == EEXIST && ::bpf_map_lookup_elem(processes_fd_, &tgid, &row) == 0) {
-                reader_.add_process(make_process(tgid, row.generation, facts, *executable.file));
-                processes_[tgid].generation = row.generation;
-            } else {
+            if (reason != EEXIST || ::bpf_map_lookup_elem(processes_fd_, &tgid, &row) != 0) {
                 forget(tgid, generation);
                 return fail_errno(Stage::map, fmt::format("target PID {}: add it to oe_processes", tgid), reason);
             }
+            reader_.remove_process(tgid, generation);
+            enter();
         }
-        report_.targets.push_back({tgid, facts.executable,
-                                   std::string(service_name_of(make_resource(facts, {}))), RowState::attached, {}, false});
+        if (!is_still(facts, *executable.file)) {
+            ::bpf_map_delete_elem(processes_fd_, &tgid);
+            forget(tgid, row.generation);
+            return fail(Stage::target, fmt::format("target PID {}: it ended while it was added", tgid), ESRCH);
+        }
+        report_.targets.push_back(
+            {tgid, facts.executable, std::string(service_name_of(make_resource(facts, {}))), RowState::attached, {}, false});
         return {};
+    }
+
+    // Whether a process is the one that was looked at: an end before its row was there to be removed goes unnoticed.
+    static bool is_still(const ProcessFacts& facts, const Executable& file) {
+        const auto now = read_process(facts.pid);
+        return now && now->start_ticks == facts.start_ticks &&
+               FileIdentity::of(std::filesystem::path(fmt::format("/proc/{}/exe", facts.pid))) == file.identity();
     }
 
     std::unique_ptr<detail::ProcessSpans> make_process(std::uint32_t tgid, std::uint32_t generation,
                                                        const ProcessFacts& facts, const Executable& file) const {
         auto process = std::make_unique<detail::ProcessSpans>();
         process->facts = facts;
-        std::string_view go_version = file.go_version_text();
-        process->resource = make_resource(process->facts, go_version);
-        process->info = {tgid, generation, process->facts.executable, service_name_of(process->resource), go_version};
+        process->go_version = file.go_version_text();
+        process->resource = make_resource(process->facts, process->go_version);
+        process->info = {tgid, generation, process->facts.executable, service_name_of(process->resource),
+                         process->go_version};
         return process;
     }
 
     // A process of a followed executable whose first span arrives before news of its exec.
     std::unique_ptr<detail::ProcessSpans> joined_process(std::uint32_t tgid, std::uint32_t generation) {
-        auto facts = read_process(static_cast<pid_t>(tgid));
+        const auto facts = read_process(static_cast<pid_t>(tgid));
+        const std::filesystem::path link = fmt::format("/proc/{}/exe", tgid);
+        const AttachedExecutable* found = nullptr;
         for (const auto& [identity, executable] : executables_) {
-            if (!executable->followed) continue;
-            if (facts && FileIdentity::of(std::filesystem::path(fmt::format("/proc/{}/exe", tgid))) != identity) continue;
-            ProcessFacts known;
-            known.pid = static_cast<pid_t>(tgid);
-            known.executable = executable->path;
-            return make_process(tgid, generation, facts ? *facts : known, *executable->file);
+            if (!executable->followed || (facts && FileIdentity::of(link) != identity)) continue;
+            if (found != nullptr) return nullptr;  // it is gone, and may have run any of them
+            found = executable.get();
         }
-        return nullptr;
+        if (found == nullptr) return nullptr;
+        ProcessFacts known;
+        known.pid = static_cast<pid_t>(tgid);
+        known.executable = found->path;
+        return make_process(tgid, generation, facts ? *facts : known, *found->file);
     }
 
     void forget(std::uint32_t tgid, std::uint32_t generation) {
         reader_.remove_process(tgid, generation);
+        release(tgid, generation);
+    }
+
+    // Closes the links that nobody else needs. The row in oe_processes may be a successor's already: it is not touched.
+    void release(std::uint32_t tgid, std::uint32_t generation) {
         const auto position = processes_.find(tgid);
         if (position == processes_.end() || position->second.generation != generation) return;
-        ::bpf_map_delete_elem(processes_fd_, &tgid);
         const auto executable = executables_.find(position->second.executable);
         processes_.erase(position);
         if (executable == executables_.end()) return;
@@ -497,7 +559,11 @@ private:
         return links;
     }
 
-    static std::string part_of(const PlanRow& row) { return row.probe + "/" + row.group; }
+    // What attaches whole or not at all: a group, or what a Probe can't do without; its other rows are on their own.
+    static std::string part_of(const PlanRow& row) {
+        const bool alone = row.group.empty() && !row.required;
+        return row.probe + "/" + (alone ? ":" + row.program : row.group);
+    }
 
     void clear_failed_groups(const std::set<std::string>& failed_parts, AttachPlan& planned) const {
         for (const FactIndex& fact : assignment_.facts())
@@ -526,7 +592,7 @@ private:
 
     void write_row(const AttachedExecutable& executable) {
         oe_exe row = executable.planned.table_row;
-        row.any_process = executable.followed ? 1 : 0;
+        row.any_process = executable.followed && !stopped_ ? 1 : 0;
         row.round = executable.round;
         ::bpf_map_update_elem(exes_fd_, &executable.row, &row, BPF_ANY);
     }
@@ -602,6 +668,7 @@ private:
     Assignment assignment_;
     ExecutableCache cache_;
     std::vector<ProbeSpec> probes_;
+    std::vector<detail::BundleObject*> opened_;  // by this Manager
     std::set<std::uint16_t> kinds_;
     std::map<std::string, detail::BundleObject*> owners_;  // of Probes by name
     std::set<std::string> refused_programs_;

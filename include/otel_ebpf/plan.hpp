@@ -32,6 +32,7 @@ struct PlanRow {
     std::string program;
     Site at = Site::entry;
     Rate rate = Rate::per_call;
+    bool required = true;   // false: the Probe, or its group, works without it
     bool attach = false;
     std::string reason;  // why not attached, or how the site was found
     bool expected = false;  // not attached, and nothing is wrong: another Go release, an option that is off, no such library
@@ -187,6 +188,7 @@ private:
     std::string missing_fact(const ProbeSpec& probe) const {
         for (const FactSpec& wanted : probe.facts) {
             if (!wanted.required || !wanted.group.empty()) continue;
+            if (executable_.go_version() && !wanted.go.contains(*executable_.go_version())) continue;
             for (std::size_t i = 0; i < plan_.facts.size(); ++i) {
                 const auto& sources = assignment_.facts()[i].sources;
                 const bool same = std::find(sources.begin(), sources.end(), FactSource{wanted.what, wanted.go}) != sources.end();
@@ -238,6 +240,7 @@ private:
         row.program = uprobe.program;
         row.at = uprobe.at;
         row.rate = uprobe.rate;
+        row.required = uprobe.required;
         const auto give_up = [&](std::string reason, bool expected) {
             row.reason = std::move(reason);
             row.expected = expected;

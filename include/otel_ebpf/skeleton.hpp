@@ -89,6 +89,7 @@ public:
     TypedBundle& operator=(const TypedBundle&) = delete;
 
     [[nodiscard]] Result<void> open() override {
+        if (is_loaded_) return fail(Stage::open, "open a bundle: a Manager has loaded it: make one for each Manager", EBUSY);
         if (skeleton_ != nullptr) return {};
         skeleton_ = S::open(nullptr);
         if (skeleton_ == nullptr) return fail_errno(Stage::open, "open the BPF object");
@@ -99,10 +100,12 @@ public:
     [[nodiscard]] Result<void> load() override {
         const int error = S::load(skeleton_);
         if (error != 0) return fail_errno(Stage::load, "load the BPF object", -error);
+        is_loaded_ = true;
         return {};
     }
     void close() override {
         if (skeleton_ != nullptr) S::destroy(std::exchange(skeleton_, nullptr));
+        is_loaded_ = false;
     }
     [[nodiscard]] bpf_object* object() override { return skeleton_ != nullptr ? skeleton_->obj : nullptr; }
     [[nodiscard]] std::byte* rodata() override { return reinterpret_cast<std::byte*>(skeleton_->rodata); }
@@ -166,6 +169,7 @@ private:
 
     std::tuple<Probe<S, Events>...> typed_;
     S* skeleton_ = nullptr;
+    bool is_loaded_ = false;
     std::vector<ProbeSpec> probes_;
 };
 
@@ -190,7 +194,7 @@ public:
     explicit BundleOf(std::shared_ptr<Object> object)
         : Bundle(object), skeleton_([object]() -> S& { return object->skeleton(); }) {}
 
-    // Maps are usable and programs can be attached once Manager::open has returned.
+    // Maps are usable and programs can be attached once Manager::open has returned, and while that Manager lives.
     [[nodiscard]] S& skeleton() const { return skeleton_(); }
 
 private:
