@@ -40,8 +40,11 @@ OE_NOINLINE __u32 oe_text_append(struct oe_live_span *span, const struct oe_go_s
 	header = &oe_span_event(span)->header;
 	at = header->size_bytes;
 	OE_OPAQUE(at);
-	if (at > OE_RECORD_BYTES - max)
+	if (at > OE_RECORD_BYTES - max) {
+		if (text->len)
+			header->truncated |= 1 << bit;
 		return 0;
+	}
 	len = oe_text_copy(header, (char *)span->record + at, max, *text, bit);
 	header->size_bytes = at + len;
 	return len;
