@@ -115,14 +115,14 @@ OE_NOINLINE int __oe_go_map_slot(struct oe_go_map_walk *walk, __u64 key_at, __u6
 }
 
 /* Reads `size` bytes of the group or bucket at `addr` to where they are in it. */
-OE_INLINE void __oe_go_map_piece(struct oe_go_map_walk *walk, __u64 addr, __u32 at, __u32 size)
+OE_INLINE long __oe_go_map_piece(struct oe_go_map_walk *walk, __u64 addr, __u32 at, __u32 size)
 {
-	oe_read(walk->chunk + at, size, addr + at);
+	return oe_read(walk->chunk + at, size, addr + at);
 }
 
 /*
  * A group or bucket whose slots were never filled may lie in part on a page that nobody has touched, and that is not
- * there: then only what was written is read.
+ * there: then only what was written is read. A slot that can't be read counts as free.
  */
 OE_NOINLINE int __oe_go_map_group_in_pieces(struct oe_go_map_walk *walk, __u64 addr)
 {
@@ -130,11 +130,13 @@ OE_NOINLINE int __oe_go_map_group_in_pieces(struct oe_go_map_walk *walk, __u64 a
 
 	if (!walk)
 		return 0;
-	__builtin_memset(walk->chunk, 0xff, 8); /* no slot is full */
-	__oe_go_map_piece(walk, addr, 0, 8);
+	/* The helper leaves zeros, which would be full slots. */
+	if (__oe_go_map_piece(walk, addr, 0, 8))
+		__builtin_memset(walk->chunk, 0xff, 8);
 	for (i = 0; i < 8; i++)
-		if (walk->chunk[i] < 0x80)
-			__oe_go_map_piece(walk, addr, 8 + i * __OE_SLOT_BYTES, __OE_SLOT_BYTES);
+		if (walk->chunk[i] < 0x80 &&
+		    __oe_go_map_piece(walk, addr, 8 + i * __OE_SLOT_BYTES, __OE_SLOT_BYTES))
+			walk->chunk[i] = 0xff;
 	return 0;
 }
 
@@ -144,13 +146,13 @@ OE_NOINLINE int __oe_go_map_bucket_in_pieces(struct oe_go_map_walk *walk, __u64 
 
 	if (!walk)
 		return 0;
-	__builtin_memset(walk->chunk, 0, 8);
+	/* Zeros, as the helper leaves them, are free slots. */
 	__oe_go_map_piece(walk, addr, 0, 8);
 	for (i = 0; i < 8; i++)
-		if (walk->chunk[i] >= __OE_MIN_TOPHASH) {
-			__oe_go_map_piece(walk, addr, 8 + i * 16, 16);
-			__oe_go_map_piece(walk, addr, 8 + 8 * 16 + i * 24, 24);
-		}
+		if (walk->chunk[i] >= __OE_MIN_TOPHASH &&
+		    (__oe_go_map_piece(walk, addr, 8 + i * 16, 16) ||
+		     __oe_go_map_piece(walk, addr, 8 + 8 * 16 + i * 24, 24)))
+			walk->chunk[i] = 0;
 	/* Not there means never written: nil, and the helper zeroes what it can't read. */
 	bpf_probe_read_user(walk->chunk + __OE_BUCKET_BYTES - 8, 8, (const void *)(addr + __OE_BUCKET_BYTES - 8));
 	return 0;

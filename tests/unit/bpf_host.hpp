@@ -41,7 +41,7 @@ public:
     }
     std::uint64_t text(std::string_view bytes) {
         const std::uint64_t addr = allocate(bytes.size());
-        write(addr, bytes.data(), bytes.size());
+        if (!bytes.empty()) write(addr, bytes.data(), bytes.size());
         return addr;
     }
     template <class T>
