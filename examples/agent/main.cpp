@@ -57,8 +57,9 @@ int print_plans(const Options& options) {
         const auto executable = oe::Executable::open(path);
         if (!executable) return report_error(executable.error(), exit_target);
         if (!(*executable)->is_go())
-            return report_error({oe::Stage::target, {}, path + ": no Probe fits: not a Go program (no Go build information)", {}},
-                                exit_target);
+            return report_error(
+                {oe::Stage::target, {}, path + ": no Probe fits: not a Go program (no Go build information)", {}},
+                exit_target);
         const auto plan = oe::plan(**executable, probes, assignment, options.probe_options,
                                    options.kernel.value_or(oe::running_kernel_release()));
         std::fputs((options.plan_as_json ? oe::to_json(plan, *slots) : oe::to_table(plan)).c_str(), stdout);
@@ -103,7 +104,8 @@ oe::Fd catch_signals() {
 }
 
 bool all_targets_exited(const oe::Report& report) {
-    return std::all_of(report.targets.begin(), report.targets.end(), [](const oe::TargetRow& row) { return row.exited; });
+    return std::all_of(report.targets.begin(), report.targets.end(),
+                       [](const oe::TargetRow& row) { return row.exited; });
 }
 
 void run(oe::Manager& manager, const Options& options, int signals) {
@@ -131,7 +133,8 @@ void print_attached(const oe::Manager& manager) {
 int finish(oe::Manager& manager, const Options& options) {
     manager.stop();
     const oe::Stats stats = manager.stats();
-    std::fprintf(stderr, "%llu spans, %.0f bytes each", static_cast<unsigned long long>(stats.spans), stats.bytes_per_span());
+    std::fprintf(stderr, "%llu spans, %.0f bytes each", static_cast<unsigned long long>(stats.spans),
+                 stats.bytes_per_span());
     const std::string losses = oe::losses_in(stats);
     std::fprintf(stderr, "%s%s\n", losses.empty() ? ", nothing lost" : "; ", losses.c_str());
     if (!stats.sink.last_error.empty()) std::fprintf(stderr, "output: %s\n", stats.sink.last_error.c_str());
@@ -158,7 +161,8 @@ int trace(const Options& options) {
     oe::Manager& manager = **opened;
     print_attached(manager);
     if (output->live_view != nullptr)
-        output->live_view->watch([&manager] { return manager.stats(); }, [&manager] { return manager.report().targets; });
+        output->live_view->watch([&manager] { return manager.stats(); },
+                                 [&manager] { return manager.report().targets; });
     run(manager, options, signals.get());
     return finish(manager, options);
 }

@@ -70,11 +70,19 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
         ->type_name("PATH");
     app.add_flag("--plan", options.plan, "print where probes would go and what they cost, then exit; attaches nothing");
     app.add_option("--format", format, "of --plan: table or json")->check(CLI::IsMember({"table", "json"}));
-    app.add_option("--kernel", kernel, "plan for this kernel release, not the running one")->check(check_kernel)->type_name("X.Y");
-    app.add_option("--output", options.output, "where spans go, see below")->check(check_output)->type_name("KIND[:WHERE]")->capture_default_str();
-    auto* duration = app.add_option("--duration", seconds, "end after so many seconds")->check(CLI::PositiveNumber)->type_name("S");
-    app.add_option("--stats", options.stats_file, "write all counters and the report to FILE as JSON at the end")->type_name("FILE");
-    app.add_option("--set", settings, "option of a Probe, e.g. net_http.route_site=false; repeatable")->type_name("NAME=VALUE");
+    app.add_option("--kernel", kernel, "plan for this kernel release, not the running one")
+        ->check(check_kernel)
+        ->type_name("X.Y");
+    app.add_option("--output", options.output, "where spans go, see below")
+        ->check(check_output)
+        ->type_name("KIND[:WHERE]")
+        ->capture_default_str();
+    auto* duration =
+        app.add_option("--duration", seconds, "end after so many seconds")->check(CLI::PositiveNumber)->type_name("S");
+    app.add_option("--stats", options.stats_file, "write all counters and the report to FILE as JSON at the end")
+        ->type_name("FILE");
+    app.add_option("--set", settings, "option of a Probe, e.g. net_http.route_site=false; repeatable")
+        ->type_name("NAME=VALUE");
     app.add_flag("--verbose", options.verbose, "print messages of the library and of libbpf");
     try {
         app.parse(argc, argv);
@@ -89,7 +97,8 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     for (const std::string& setting : settings)
         if (const std::string problem = add_probe_option(setting, options.probe_options); !problem.empty())
             return refuse("--set: " + problem);
-    if (options.pids.empty() && options.executables.empty()) return refuse("nothing to trace: give --pid N or --exe PATH (see --help)");
+    if (options.pids.empty() && options.executables.empty())
+        return refuse("nothing to trace: give --pid N or --exe PATH (see --help)");
     if (!kernel.empty()) options.kernel = oe::site::KernelRelease::parse(kernel);
     if (*duration) options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
     options.plan_as_json = format == "json";

@@ -75,8 +75,8 @@ public:
 
     // The number in oe_event_header.kind of a Probe's records; the same Probe in two bundles has one.
     std::uint16_t kind_of(const ProbeSpec& probe) {
-        const auto [position, is_new] =
-            kinds_.try_emplace({probe.name, probe.hash()}, static_cast<std::uint16_t>(OE_KIND_FIRST_PROBE + kinds_.size()));
+        const auto [position, is_new] = kinds_.try_emplace(
+            {probe.name, probe.hash()}, static_cast<std::uint16_t>(OE_KIND_FIRST_PROBE + kinds_.size()));
         return position->second;
     }
 

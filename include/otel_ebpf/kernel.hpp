@@ -142,13 +142,17 @@ inline Result<void> check_prerequisites(const Kernel& kernel) {
         return fail(Stage::load, fmt::format("load BPF programs: missing {}: run as root, or grant it (setcap "
                                              "cap_bpf,cap_perfmon,cap_sys_ptrace+ep)", missing), EPERM);
     if (!kernel.btf)
-        return fail(Stage::unsupported,
-                    "load BPF programs: /sys/kernel/btf/vmlinux is missing: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
-                    "or sysfs is not mounted", ENOENT);
+        return fail(
+            Stage::unsupported,
+            "load BPF programs: /sys/kernel/btf/vmlinux is missing: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
+            "or sysfs is not mounted",
+            ENOENT);
     if (!kernel.initial_pid_namespace)
-        return fail(Stage::unsupported,
-                    "find processes: not in the initial PID namespace, so PIDs here are not those that BPF sees: run on "
-                    "the host or with its PID namespace (docker run --pid=host, hostPID: true)", EINVAL);
+        return fail(
+            Stage::unsupported,
+            "find processes: not in the initial PID namespace, so PIDs here are not those that BPF sees: run on "
+            "the host or with its PID namespace (docker run --pid=host, hostPID: true)",
+            EINVAL);
     return {};
 }
 

@@ -56,8 +56,10 @@ public:
         std::ifstream type_file("/sys/bus/event_source/devices/uprobe/type");
         std::uint32_t type = 0;
         if (!(type_file >> type))
-            return fail(Stage::unsupported, "read /sys/bus/event_source/devices/uprobe/type: this kernel has no perf-event "
-                                            "uprobes (CONFIG_UPROBE_EVENTS), or sysfs is not mounted", ENOENT);
+            return fail(Stage::unsupported,
+                        "read /sys/bus/event_source/devices/uprobe/type: this kernel has no perf-event "
+                        "uprobes (CONFIG_UPROBE_EVENTS), or sysfs is not mounted",
+                        ENOENT);
         Link link;
         for (std::size_t i = 0; i < offsets.size(); ++i) {
             perf_event_attr attr{};

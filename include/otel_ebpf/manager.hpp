@@ -222,7 +222,8 @@ private:
         if (!refused) return Failure(refused.error());
         for (const auto& [program, verifier_log] : *refused) {
             refused_programs_.insert(program);
-            report_.messages.push_back(fmt::format("load program {}: refused by the verifier: {}", program, verifier_log));
+            report_.messages.push_back(
+                fmt::format("load program {}: refused by the verifier: {}", program, verifier_log));
         }
         for (const ProbeSpec& probe : bundle.probes()) {
             const std::uint16_t kind = assignment_.kind_of(probe);
@@ -243,8 +244,10 @@ private:
         processes_fd_ = map_fd("oe_processes");
         const int events = map_fd("oe_events");
         if (exes_fd_ < 0 || processes_fd_ < 0 || events < 0)
-            return fail(Stage::map, "open a Manager: the first bundle's BPF object lacks oe_exes, oe_processes or oe_events: "
-                                    "include a *.programs.h", ENOENT);
+            return fail(Stage::map,
+                        "open a Manager: the first bundle's BPF object lacks oe_exes, oe_processes or oe_events: "
+                        "include a *.programs.h",
+                        ENOENT);
         const bpf_map* exes = ::bpf_object__find_map_by_name(object, "oe_exes");
         const std::uint32_t rows = ::bpf_map__max_entries(exes);
         for (std::uint32_t row = rows; row > 0; --row) free_rows_.push_back(row - 1);
@@ -387,8 +390,8 @@ private:
             forget(tgid, row.generation);
             return fail(Stage::target, fmt::format("target PID {}: it ended while it was added", tgid), ESRCH);
         }
-        report_.targets.push_back(
-            {tgid, facts.executable, std::string(service_name_of(make_resource(facts, {}))), RowState::attached, {}, false});
+        const std::string service(service_name_of(make_resource(facts, {})));
+        report_.targets.push_back({tgid, facts.executable, service, RowState::attached, {}, false});
         return {};
     }
 
@@ -448,7 +451,7 @@ private:
 
     // ---- attach ----------------------------------------------------------------------------------------------------
 
-    // only_pid: the process that is asked for, 0 for all. The kernel's filter leaves other processes of the file untouched.
+    // only_pid: the process that is asked for, 0 for all. The kernel's filter leaves others of the file untouched.
     Result<AttachedExecutable*> attach_executable(const std::string& path, const std::string& shown, pid_t only_pid) {
         auto file = cache_.open(path);
         if (!file) return Failure(file.error());
@@ -502,8 +505,10 @@ private:
 
     static Error nothing_to_attach(const Executable& file, const AttachPlan& planned) {
         if (!file.is_go())
-            return {Stage::symbol, {ENOENT, std::system_category()},
-                    fmt::format("{}: no Probe fits: not a Go program (no Go build information)", planned.executable), {}};
+            return {Stage::symbol,
+                    {ENOENT, std::system_category()},
+                    fmt::format("{}: no Probe fits: not a Go program (no Go build information)", planned.executable),
+                    {}};
         for (const PlanRow& row : planned.rows)
             if (!row.expected || row.absent)
                 return {Stage::symbol, {ENOENT, std::system_category()},
@@ -525,7 +530,8 @@ private:
         std::set<std::string> failed_parts;
         std::map<std::pair<std::string, std::string>, std::vector<std::size_t>> rows_of_program;
         for (std::size_t i = 0; i < planned.rows.size(); ++i)
-            if (planned.rows[i].attach) rows_of_program[{part_of(planned.rows[i]), planned.rows[i].program}].push_back(i);
+            if (planned.rows[i].attach)
+                rows_of_program[{part_of(planned.rows[i]), planned.rows[i].program}].push_back(i);
         std::map<std::size_t, std::string> errors;
         for (const auto& [key, indices] : rows_of_program) {
             auto link = attach_program(executable, indices);

@@ -35,7 +35,7 @@ struct PlanRow {
     bool required = true;   // false: the Probe, or its group, works without it
     bool attach = false;
     std::string reason;  // why not attached, or how the site was found
-    bool expected = false;  // not attached, and nothing is wrong: another Go release, an option that is off, no such library
+    bool expected = false;  // not attached and nothing is wrong: another Go release, an option that is off, no library
     bool absent = false;    // the executable has no such function
     std::uint64_t vaddr = 0;
     std::uint64_t file_offset = 0;
@@ -191,7 +191,8 @@ private:
             if (executable_.go_version() && !wanted.go.contains(*executable_.go_version())) continue;
             for (std::size_t i = 0; i < plan_.facts.size(); ++i) {
                 const auto& sources = assignment_.facts()[i].sources;
-                const bool same = std::find(sources.begin(), sources.end(), FactSource{wanted.what, wanted.go}) != sources.end();
+                const bool same =
+                    std::find(sources.begin(), sources.end(), FactSource{wanted.what, wanted.go}) != sources.end();
                 if (same && !plan_.facts[i].known)
                     return fmt::format("fact {} is unknown: {}", plan_.facts[i].name, plan_.facts[i].reason);
             }
@@ -218,7 +219,8 @@ private:
             }
         }
         const std::span<PlanRow> rows = std::span(plan_.rows).subspan(first);
-        const bool not_linked = std::all_of(rows.begin(), rows.end(), [](const PlanRow& row) { return row.expected || row.absent; });
+        const bool not_linked =
+            std::all_of(rows.begin(), rows.end(), [](const PlanRow& row) { return row.expected || row.absent; });
         for (PlanRow& row : rows) {
             if (not_linked) row.expected = true;
             if (!row.attach) continue;

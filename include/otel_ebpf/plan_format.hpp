@@ -35,9 +35,10 @@ constexpr std::string_view to_string(Site site) {
 
 // One line per row: what is hit how often at what cost; then what is skipped and why.
 [[nodiscard]] inline std::string to_table(const AttachPlan& plan) {
-    std::string text = fmt::format("{}\n  Go {}, build id {}, planned for Linux {}\n", plan.executable,
-                                   plan.go_version.empty() ? "?" : plan.go_version.substr(plan.go_version.starts_with("go") ? 2 : 0),
-                                   plan.build_id.empty() ? "none" : plan.build_id, plan.kernel.to_string());
+    std::string text =
+        fmt::format("{}\n  Go {}, build id {}, planned for Linux {}\n", plan.executable,
+                    plan.go_version.empty() ? "?" : plan.go_version.substr(plan.go_version.starts_with("go") ? 2 : 0),
+                    plan.build_id.empty() ? "none" : plan.build_id, plan.kernel.to_string());
     using Line = std::array<std::string, 6>;
     std::vector<Line> lines = {{"hit", "cost", "program", "file offset", "symbol", "site"}};
     for (const PlanRow& row : plan.rows)
@@ -55,7 +56,8 @@ constexpr std::string_view to_string(Site site) {
     for (const PlanRow& row : plan.rows)
         if (!row.attach) text += fmt::format("  skipped {} ({}): {}\n", row.symbol, to_string(row.at), row.reason);
     for (const PlanFact& fact : plan.facts) {
-        if (fact.assumed) text += fmt::format("  assumed {} = {}: from an earlier patch release\n", fact.name, fact.value);
+        if (fact.assumed)
+            text += fmt::format("  assumed {} = {}: from an earlier patch release\n", fact.name, fact.value);
         if (!fact.known && !fact.absent) text += fmt::format("  unknown {}: {}\n", fact.name, fact.reason);
     }
     return text;
@@ -64,8 +66,8 @@ constexpr std::string_view to_string(Site site) {
 // The numbers in a bundle's .rodata, by variable name.
 using NamedSlots = std::span<const SlotValue>;
 
-// Complete for a loader: set `rodata`, load, write `table_row` to a free row R of oe_exes, attach each row of `rows` with
-// "attach": true at `file_offset` with the cookie R << 32 | `descriptor`, then add the process to oe_processes.
+// Complete for a loader: set `rodata`, load, write `table_row` to a free row R of oe_exes, attach each row of `rows`
+// with "attach": true at `file_offset` with the cookie R << 32 | `descriptor`, then add the process to oe_processes.
 [[nodiscard]] inline std::string to_json(const AttachPlan& plan, NamedSlots slots) {
     detail::JsonWriter json;
     json.begin_object().member("otel_ebpf_plan", plan_json_version).member("abi_version", OE_ABI_VERSION);

@@ -49,8 +49,8 @@ struct Report {
     std::vector<std::string> messages;  // what concerns no single row: a program that the verifier refused, ...
 
     [[nodiscard]] std::size_t attached() const {
-        return static_cast<std::size_t>(
-            std::count_if(rows.begin(), rows.end(), [](const ReportRow& row) { return row.state == RowState::attached; }));
+        return static_cast<std::size_t>(std::count_if(
+            rows.begin(), rows.end(), [](const ReportRow& row) { return row.state == RowState::attached; }));
     }
 };
 

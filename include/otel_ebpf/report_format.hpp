@@ -58,7 +58,8 @@ namespace otel_ebpf {
 [[nodiscard]] inline std::vector<std::string> warnings_in(const Report& report) {
     std::vector<std::string> lines;
     for (const ReportRow& row : report.rows) {
-        if (row.state == RowState::failed) lines.push_back(fmt::format("{}: not attached: {}", row.plan.symbol, row.reason));
+        if (row.state == RowState::failed)
+            lines.push_back(fmt::format("{}: not attached: {}", row.plan.symbol, row.reason));
         if (row.state == RowState::skipped && !row.plan.expected)
             lines.push_back(fmt::format("{}: skipped: {}", row.plan.symbol, row.reason));
         if (row.state == RowState::attached && row.plan.cost == site::CostClass::stepped)

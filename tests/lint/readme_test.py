@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-"""What README.md and docs/ say of the code is in the code: listings, links, CMake targets, names of counters and JSON."""
+"""What README.md and docs/ say of the code is so: listings, links, CMake targets, names of counters and of JSON."""
 import re
 import unittest
 from pathlib import Path
@@ -50,7 +50,8 @@ class Documents(unittest.TestCase):
             self.assertLessEqual(set(re.findall(r"otel_ebpf::(\w+)", block)), defined)
 
     def test_counters_are_explained(self) -> None:
-        stats = re.search(r"enum oe_stat \{(.*?)OE_STAT_MAX", (ROOT / "bpf_include/otel_ebpf/types.h").read_text(), re.DOTALL)
+        types = (ROOT / "bpf_include/otel_ebpf/types.h").read_text()
+        stats = re.search(r"enum oe_stat \{(.*?)OE_STAT_MAX", types, re.DOTALL)
         assert stats is not None
         names = [name.lower() for name in re.findall(r"\bOE_STAT_(\w+)", stats.group(1))]
         report = (ROOT / "include/otel_ebpf/report_format.hpp").read_text()

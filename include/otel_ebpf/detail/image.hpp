@@ -37,7 +37,8 @@ public:
 
     // Valid while this object lives.
     [[nodiscard]] site::Image view() {
-        return {text_, data_, read_only_, executable_.go_text_start(), [this](std::uint64_t vaddr) { return function_at(vaddr); }};
+        return {text_, data_, read_only_, executable_.go_text_start(),
+                [this](std::uint64_t vaddr) { return function_at(vaddr); }};
     }
 
 private:

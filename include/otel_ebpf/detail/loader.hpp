@@ -109,7 +109,8 @@ public:
             const std::string program = failed_program(text);
             Error error = std::move(loaded.error());
             error.verifier_log = text;
-            if (error.code.value() == EPERM || program.empty() || refused.contains(program)) return Failure(explain(std::move(error)));
+            if (error.code.value() == EPERM || program.empty() || refused.contains(program))
+                return Failure(explain(std::move(error)));
             refused[program] = std::move(text);
             if (refused.size() == settings_.uprobe_programs.size()) return Failure(explain(std::move(error)));
             bundle_.close();
@@ -141,8 +142,11 @@ private:
         std::uint32_t version = 0;
         if (abi != nullptr) std::memcpy(&version, abi, sizeof(version));
         if (version != OE_ABI_VERSION)
-            return fail(Stage::load, fmt::format("load the BPF object: it was compiled against BPF headers of ABI {}, this "
-                                                 "library is of ABI {}: rebuild it", version, OE_ABI_VERSION), EINVAL);
+            return fail(Stage::load,
+                        fmt::format("load the BPF object: it was compiled against BPF headers of ABI {}, this "
+                                    "library is of ABI {}: rebuild it",
+                                    version, OE_ABI_VERSION),
+                        EINVAL);
         for (const SlotValue& slot : settings_.slots)
             std::memcpy(bundle_.rodata() + slot.slot.offset, &slot.value, slot.slot.size);
         if (std::byte* guard = rodata_variable(bundle_, "oe_preempt_guard", 1))
@@ -152,7 +156,8 @@ private:
             const std::string name = ::bpf_program__name(program);
             if (refused.contains(name)) ::bpf_program__set_autoload(program, false);
             if (settings_.kernel.uprobe_multi && settings_.uprobe_programs.contains(name))
-                ::bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(attach_type_uprobe_multi));
+                ::bpf_program__set_expected_attach_type(program,
+                                                        static_cast<bpf_attach_type>(attach_type_uprobe_multi));
         }
         if (auto checked = check_maps(); !checked) return checked;
         return share_maps();
@@ -162,10 +167,12 @@ private:
         for (const ProbeSpec& probe : bundle_.probes())
             for (const MapNeed& need : probe.maps) {
                 const bpf_map* map = ::bpf_object__find_map_by_name(bundle_.object(), need.name.c_str());
-                const MapShape expected{need.name, need.type, need.key_size, need.value_size, need.max_entries, need.flags};
+                const MapShape expected{need.name,       need.type,        need.key_size,
+                                        need.value_size, need.max_entries, need.flags};
                 const std::string difference = shape_difference(MapShape::of(map), expected);
                 if (!difference.empty())
-                    return fail(Stage::map, fmt::format("map {} of Probe {}: {}", need.name, probe.name, difference), EINVAL);
+                    return fail(Stage::map, fmt::format("map {} of Probe {}: {}", need.name, probe.name, difference),
+                                EINVAL);
             }
         return {};
     }

@@ -102,8 +102,9 @@ std::optional<std::uint64_t> find_word(const Section& section, Word value) {
 }
 
 // Whether the word at AT is the code of a method that no interface and no reflection can reach: the linker wrote -1 for
-// its type, which nothing resolves to (a method table is rows of four 32-bit words: name, type, code of the method as an
-// interface calls it, code as is; go.googlesource.com/go, src/internal/abi/type.go, Method; -1: cmd/link, R_METHODOFF).
+// its type, which nothing resolves to (a method table is rows of four 32-bit words: name, type, code of the method as
+// an interface calls it, code as is; go.googlesource.com/go, src/internal/abi/type.go, Method; -1: cmd/link,
+// R_METHODOFF).
 inline bool is_dead_method(std::span<const std::byte> table, std::size_t at) {
     constexpr std::uint32_t dead = ~0U;
     const auto before = [&](std::size_t words) {
