@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The otel_ebpf Authors
+// Every program of our tools loads on this kernel, at no more than the recorded cost for the verifier.
+#include "test.hpp"
+
+#include <cstdint>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+
+#include <ledger.hpp>
+#include <otel_ebpf/otel_ebpf.hpp>
+#include <otel_ebpf/probes/net_http.hpp>
+
+#include "agent.skel.h"
+#include "privileges.hpp"
+#include "settle_watch.skel.h"
+
+namespace {
+
+namespace oe = otel_ebpf;
+
+const std::string record_path = OTEL_EBPF_SOURCE_DIR "/tests/bpf/verified_instructions.txt";
+
+// "settle_watch/ledger_start" -> instructions, as the verifier counts them.
+using Counts = std::map<std::string, std::uint64_t>;
+
+void count(const std::string& tool, oe::Bundle bundle, Counts& counts) {
+    auto manager = oe::Manager::open({.bundles = {std::move(bundle)}});
+    INFO((manager ? "" : manager.error().what));
+    REQUIRE(manager);
+    CHECK((*manager)->report().messages.empty());  // no program was refused
+    for (const oe::ProgramStats& program : (*manager)->stats().programs) {
+        CHECK(program.verified_instructions > 0);
+        counts[tool + "/" + program.name] = program.verified_instructions;
+    }
+}
+
+// "6.18, clang-14": counts of other kernels and compilers can't be compared.
+std::string conditions() {
+    return oe::running_kernel_release().to_string() + ", clang-" OTEL_EBPF_CLANG_MAJOR;
+}
+
+}  // namespace
+
+TEST_CASE("load: every program of the agent and of settle-watch, within 10 % of the recorded verifier's work") {
+    SKIP_UNLESS_LOADABLE();
+    Counts counts;
+    count("agent", oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>), counts);
+    count("settle_watch", oe::bundle(ledger::settle<settle_watch_bpf>), counts);
+    CHECK(counts.size() == 10 + 5);
+
+    if (std::getenv("OTEL_EBPF_RECORD") != nullptr) {
+        std::ofstream record(record_path);
+        record << "# Instructions that the verifier walks, by tool/program; OTEL_EBPF_RECORD=1 bpf_tests writes this "
+                  "file.\n"
+               << conditions() << "\n";
+        for (const auto& [program, instructions] : counts) record << program << " " << instructions << "\n";
+    }
+    std::ifstream record(record_path);
+    REQUIRE(record);
+    std::string line;
+    std::getline(record, line);
+    std::getline(record, line);
+    if (line != conditions())
+        SKIP_TEST(("recorded on " + line + ", this is " + conditions() + ": loaded, not compared").c_str());
+    Counts recorded;
+    std::string program;
+    for (std::uint64_t instructions = 0; record >> program >> instructions;) recorded[program] = instructions;
+    for (const auto& [name, instructions] : counts) {
+        INFO(name << " is not within 10 %: OTEL_EBPF_RECORD=1 build/bin/bpf_tests 'load:*' records what is meant");
+        REQUIRE(recorded.contains(name));
+        CHECK(instructions * 10 <= recorded[name] * 11);
+    }
+    CHECK(recorded.size() == counts.size());
+}
