@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -97,7 +99,9 @@ using NamedSlots = std::span<const SlotValue>;
     }
     json.end_array().line().key("table_row").hex(std::as_bytes(std::span(&plan.table_row, 1)));
     json.line().key("rodata").begin_object();
-    for (const SlotValue& slot : slots) json.member(slot.slot.name, slot.value);
+    std::map<std::string_view, std::uint64_t> values;  // several Probes and facts may name one variable
+    for (const SlotValue& slot : slots) values.emplace(slot.slot.name, slot.value);
+    for (const auto& [name, value] : values) json.member(name, value);
     return json.end_object().end_object().take();
 }
 
