@@ -30,7 +30,7 @@ int report_error(const oe::Error& error, int code) {
 
 int exit_code_of(const oe::Error& error) {
     const bool privilege = error.where == oe::Stage::load || error.where == oe::Stage::unsupported ||
-                           error.where == oe::Stage::map || error.code.value() == EPERM;
+                           error.where == oe::Stage::map || error.code.value() == EPERM || error.code.value() == EACCES;
     return privilege ? exit_privilege : exit_target;
 }
 

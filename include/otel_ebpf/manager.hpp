@@ -473,9 +473,7 @@ private:
         const std::size_t first_row = report_.rows.size();
         attached->links = attach_rows(*attached);
         if (attached->links.empty()) {
-            const std::string reason = first_failure(first_row);
-            report_.rows.resize(first_row);
-            return fail(Stage::attach, reason, EINVAL);
+            return Failure(take_failure(first_row));
         }
         write_row(*attached);
         free_rows_.pop_back();
@@ -491,13 +489,15 @@ private:
         const std::uint32_t former_round = std::exchange(executable.round, (executable.round + 1) % 256);
         const std::size_t first_row = report_.rows.size();
         std::vector<Link> links = attach_rows(executable);
-        const std::string reason = links.empty() ? first_failure(first_row) : "";
-        report_.rows.resize(first_row);  // the executable has its rows already
         if (links.empty()) {
             executable.only_pid = former_pid;
             executable.round = former_round;
-            return fail(Stage::attach, reason, EINVAL);
+            return Failure(take_failure(first_row));
         }
+        const auto is_former = [&](const ReportRow& row) { return row.executable == executable.path; };
+        report_.rows.erase(std::remove_if(report_.rows.begin(),
+                                          report_.rows.begin() + static_cast<std::ptrdiff_t>(first_row), is_former),
+                           report_.rows.begin() + static_cast<std::ptrdiff_t>(first_row));
         write_row(executable);
         executable.links = std::move(links);
         return {};
@@ -517,10 +517,14 @@ private:
                 fmt::format("{}: no Probe fits: every one is switched off", planned.executable), {}};
     }
 
-    std::string first_failure(std::size_t first_row) const {
-        for (std::size_t i = first_row; i < report_.rows.size(); ++i)
-            if (report_.rows[i].state == RowState::failed) return report_.rows[i].reason;
-        return "nothing could be attached";
+    // The first error of rows that are taken back because nothing could be attached.
+    Error take_failure(std::size_t first_row) {
+        Error error{Stage::attach, {EINVAL, std::system_category()}, "nothing could be attached", {}};
+        for (std::size_t i = report_.rows.size(); i-- > first_row;)
+            if (report_.rows[i].state == RowState::failed && report_.rows[i].code.value() != 0)
+                error = {Stage::attach, report_.rows[i].code, report_.rows[i].reason, {}};
+        report_.rows.resize(first_row);
+        return error;
     }
 
     // Links per program and a report row per site; a group that fails in part is taken back.
@@ -532,7 +536,7 @@ private:
         for (std::size_t i = 0; i < planned.rows.size(); ++i)
             if (planned.rows[i].attach)
                 rows_of_program[{part_of(planned.rows[i]), planned.rows[i].program}].push_back(i);
-        std::map<std::size_t, std::string> errors;
+        std::map<std::size_t, Error> errors;
         for (const auto& [key, indices] : rows_of_program) {
             auto link = attach_program(executable, indices);
             if (link) {
@@ -540,7 +544,7 @@ private:
                 continue;
             }
             failed_parts.insert(key.first);
-            for (const std::size_t index : indices) errors[index] = link.error().what;
+            for (const std::size_t index : indices) errors[index] = link.error();
         }
         const auto is_taken_back = [&failed_parts](const std::string& probe, const std::string& part) {
             return failed_parts.contains(part) || failed_parts.contains(probe + "/");
@@ -551,10 +555,11 @@ private:
                 std::move(own.begin(), own.end(), std::back_inserter(links));
         for (std::size_t i = 0; i < planned.rows.size(); ++i) {
             const PlanRow& row = planned.rows[i];
-            ReportRow report{executable.path, row, row.attach ? RowState::attached : RowState::skipped, row.reason};
+            ReportRow report{executable.path, row, row.attach ? RowState::attached : RowState::skipped, row.reason, {}};
             if (errors.contains(i)) {
                 report.state = RowState::failed;
-                report.reason = errors[i];
+                report.reason = errors[i].what;
+                report.code = errors[i].code;
             } else if (row.attach && is_taken_back(row.probe, part_of(row))) {
                 report.state = RowState::failed;
                 report.reason = "taken back: another part failed";
@@ -612,11 +617,46 @@ private:
         if (header.kind >= OE_KIND_FIRST_PROBE) return reader_.on_span(record, stats_);
         if (header.kind == OE_KIND_PROCESS_EXEC) return consider(header.tgid);
         if (header.kind == OE_KIND_PROCESS_EXIT) {
-            for (TargetRow& row : report_.targets)
-                if (row.pid == header.tgid) row.exited = true;
+            note_exit(header.tgid);
+            clear_overflow(header.tgid, header.generation);
             return forget(header.tgid, header.generation);
         }
         ++stats_.unknown_kinds;
+    }
+
+    // Rows of processes that ended are kept for the report, but not without bound.
+    void note_exit(std::uint32_t tgid) {
+        constexpr std::size_t max_exited = 1024;
+        std::size_t exited = 0;
+        for (TargetRow& row : report_.targets) {
+            if (row.pid == tgid) row.exited = true;
+            exited += row.exited ? 1 : 0;
+        }
+        if (exited <= max_exited) return;
+        ++report_.targets_forgotten;
+        report_.targets.erase(std::find_if(report_.targets.begin(), report_.targets.end(),
+                                           [](const TargetRow& row) { return row.exited; }));
+    }
+
+    // Spans that a process that is gone left in the overflow hash; those in slots are reclaimed when a slot is wanted.
+    void clear_overflow(std::uint32_t tgid, std::uint32_t generation) {
+        const auto overflowed = stats_map_->sum_per_cpu(OE_STAT_STORE_OVERFLOW);
+        if (!overflowed || *overflowed == 0) return;
+        const auto spans = overflow_map();
+        if (!spans) return;
+        std::vector<oe_span_key> keys;
+        [[maybe_unused]] const auto walked = spans->for_each([&](const oe_span_key& key, const oe_live_span& span) {
+            if (key.tgid == tgid && span.generation == generation) keys.push_back(key);
+            return true;
+        });
+        for (const oe_span_key& key : keys)
+            if (spans->erase(key).value_or(false)) ++left_open_;
+    }
+
+    Result<Map<oe_span_key, oe_live_span>> overflow_map() const {
+        const int fd = ::bpf_object__find_map_fd_by_name(config_.bundles.front()->object(), "oe_span_more");
+        return Map<oe_span_key, oe_live_span>::open(
+            fd, {"oe_span_more", BPF_MAP_TYPE_HASH, sizeof(oe_span_key), sizeof(oe_live_span), 0, BPF_F_NO_PREALLOC});
     }
 
     int drain() {
@@ -635,22 +675,20 @@ private:
         for (auto& change : changes) change(*this);
     }
 
-    // Spans that are live in the kernel: their operations go on.
+    // Spans that are live in the kernel, and those that processes left behind: their ends never came.
     [[nodiscard]] std::uint64_t open_spans() const {
-        if (!config_.bundles.front()->object()) return 0;
-        std::uint64_t open = 0;
-        const auto count = [this, &open](const char* name, bpf_map_type type, std::uint32_t flags, auto key) {
-            const int fd = ::bpf_object__find_map_fd_by_name(config_.bundles.front()->object(), name);
-            const auto map = Map<decltype(key), oe_live_span>::open(
-                fd, {name, static_cast<std::uint32_t>(type), sizeof(key), sizeof(oe_live_span), 0, flags});
+        std::uint64_t open = left_open_;
+        const auto count = [&open](const auto& map) {
             if (!map) return;
-            [[maybe_unused]] const auto done = map->for_each([&open](const auto&, const oe_live_span& span) {
+            [[maybe_unused]] const auto walked = map->for_each([&open](const auto&, const oe_live_span& span) {
                 open += span.state & 1;
                 return true;
             });
         };
-        count("oe_spans", BPF_MAP_TYPE_ARRAY, 0, std::uint32_t{});
-        count("oe_span_more", BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC, oe_span_key{});
+        const int fd = ::bpf_object__find_map_fd_by_name(config_.bundles.front()->object(), "oe_spans");
+        count(Map<std::uint32_t, oe_live_span>::open(
+            fd, {"oe_spans", BPF_MAP_TYPE_ARRAY, sizeof(std::uint32_t), sizeof(oe_live_span), 0, 0}));
+        count(overflow_map());
         return open;
     }
 
@@ -695,6 +733,7 @@ private:
     std::mutex posted_mutex_;
     std::vector<std::function<void(Manager&)>> posted_;
 
+    std::uint64_t left_open_ = 0;  // spans deleted with their processes
     Report report_;
     Stats stats_;
     bool stopped_ = false;

@@ -37,13 +37,18 @@ struct MapSpec {
     bpf_map_type type = BPF_MAP_TYPE_UNSPEC;
     std::uint32_t max_entries = 0;     // 0: any
     std::uint32_t flags = 0;
-    std::string_view pin = {};         // path below bpffs; empty: not pinned
+    std::string_view pin = {};  // path below /sys/fs/bpf, made when absent; empty: not pinned
 
     // For a Probe's list of maps.
     constexpr operator MapRequirement<S>() const {
         const bool plain = type != BPF_MAP_TYPE_RINGBUF;
-        return {map, static_cast<std::uint32_t>(type), plain ? static_cast<std::uint32_t>(sizeof(K)) : 0,
-                plain ? static_cast<std::uint32_t>(sizeof(V)) : 0, max_entries, flags};
+        return {map,
+                static_cast<std::uint32_t>(type),
+                plain ? static_cast<std::uint32_t>(sizeof(K)) : 0,
+                plain ? static_cast<std::uint32_t>(sizeof(V)) : 0,
+                max_entries,
+                flags,
+                pin};
     }
 };
 

@@ -115,6 +115,7 @@ struct MapRequirement {
     std::uint32_t value_size = 0;
     std::uint32_t max_entries = 0;  // 0: any
     std::uint32_t flags = 0;
+    std::string_view pin = {};  // below /sys/fs/bpf; empty: not shared with other processes
 };
 
 // Facts about the process that an event came from; valid during to_span.

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <vector>
 
 #include <otel_ebpf/plan.hpp>
@@ -32,6 +33,7 @@ struct ReportRow {
     PlanRow plan;
     RowState state = RowState::skipped;
     std::string reason;
+    std::error_code code{};  // of a failure, where an errno is behind it
 };
 
 struct TargetRow {
@@ -46,6 +48,7 @@ struct TargetRow {
 struct Report {
     std::vector<TargetRow> targets;
     std::vector<ReportRow> rows;
+    std::size_t targets_forgotten = 0;  // rows of processes that ended, beyond the newest 1,024
     std::vector<std::string> messages;  // what concerns no single row: a program that the verifier refused, ...
 
     [[nodiscard]] std::size_t attached() const {

@@ -159,7 +159,7 @@ private:
                                     slot(option.slot)});
         for (const MapRequirement<S>& map : probe.maps)
             spec.maps.push_back({::bpf_map__name(skeleton_->maps.*map.map), map.type, map.key_size, map.value_size,
-                                 map.max_entries, map.flags});
+                                 map.max_entries, map.flags, std::string(map.pin)});
         spec.to_span = [to_span = probe.to_span](std::span<const std::byte> record, const ProcessInfo& process,
                                                  Span& span) {
             return to_span(*reinterpret_cast<const Event*>(record.data()), process, span);

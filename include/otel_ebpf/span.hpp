@@ -63,7 +63,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t block_bytes = 64 * 1024;
+    static constexpr std::size_t block_bytes = 16 * 1024;
     void grow(std::size_t size) {
         const std::size_t bytes = blocks_.empty() || size < block_bytes ? std::max(block_bytes, size) : size;
         blocks_.push_back(std::make_unique<char[]>(bytes));

@@ -58,6 +58,7 @@ struct MapNeed {
     std::uint32_t value_size = 0;
     std::uint32_t max_entries = 0;  // 0: any
     std::uint32_t flags = 0;
+    std::string pin;
 };
 
 struct ProbeSpec {
@@ -80,19 +81,32 @@ struct ProbeSpec {
             for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
             value = (value ^ 0xff) * 1099511628211ULL;
         };
+        const auto mix_number = [&mix](std::uint64_t number) {
+            mix({reinterpret_cast<const char*>(&number), sizeof(number)});
+        };
+        const auto mix_range = [&mix](const VersionRange& range) {
+            mix(range.from.to_string() + range.below.to_string());
+        };
         mix(name);
+        mix_number(event_bytes);
         for (const UprobeSpec& uprobe : uprobes) {
             mix(uprobe.symbol);
             mix(uprobe.program);
             mix(uprobe.callee);
             mix(uprobe.group);
-            mix(std::string(1, static_cast<char>(uprobe.at)));
+            mix(uprobe.option);
+            mix_number(static_cast<std::uint64_t>(uprobe.at));
+            mix_number(uprobe.live_registers);
+            mix_number(uprobe.required ? 1 : 0);
+            mix_range(uprobe.go);
         }
         for (const FactSpec& fact : facts) {
             mix(fact.slot.name);
             mix(fact.what.package);
             mix(fact.what.type);
             mix(fact.what.member);
+            mix(fact.group);
+            mix_range(fact.go);
         }
         return value;
     }

@@ -166,14 +166,31 @@ private:
     Result<void> check_maps() {
         for (const ProbeSpec& probe : bundle_.probes())
             for (const MapNeed& need : probe.maps) {
-                const bpf_map* map = ::bpf_object__find_map_by_name(bundle_.object(), need.name.c_str());
+                bpf_map* map = ::bpf_object__find_map_by_name(bundle_.object(), need.name.c_str());
                 const MapShape expected{need.name,       need.type,        need.key_size,
                                         need.value_size, need.max_entries, need.flags};
                 const std::string difference = shape_difference(MapShape::of(map), expected);
                 if (!difference.empty())
                     return fail(Stage::map, fmt::format("map {} of Probe {}: {}", need.name, probe.name, difference),
                                 EINVAL);
+                if (need.pin.empty()) continue;
+                if (auto pinned = pin(map, "/sys/fs/bpf/" + need.pin); !pinned) return pinned;
             }
+        return {};
+    }
+
+    // libbpf shares or creates the pin at load; a pin of another shape is refused here, where its difference can be
+    // told.
+    static Result<void> pin(bpf_map* map, const std::string& path) {
+        if (const Fd there{::bpf_obj_get(path.c_str())}) {
+            auto shape = MapShape::of(there.get());
+            if (!shape) return Failure(shape.error());
+            const std::string difference = shape_difference(*shape, MapShape::of(map));
+            if (!difference.empty())
+                return fail(Stage::map, fmt::format("share pinned map {}: {}", path, difference), EINVAL);
+        }
+        if (const int error = ::bpf_map__set_pin_path(map, path.c_str()); error != 0)
+            return fail_errno(Stage::map, "pin map " + path, -error);
         return {};
     }
 

@@ -92,7 +92,7 @@ public:
     }
 
 private:
-    static constexpr std::size_t batch_spans = 256;
+    static constexpr std::size_t batch_spans = 64;  // about 64 KB per process that is busy
 
     struct Reader {
         const ProbeSpec* spec = nullptr;

@@ -75,12 +75,12 @@ inline bool to_span(const Event& event, const ProcessInfo&, Span& span) {
     const detail::Texts texts(event);
     if (texts.method.empty() && event.method_len != 0) return false;
 
-    // Go's client sends "" for GET; a server never sees it, but a handler calling itself may.
-    const std::string_view method = http::known_method(texts.method.empty() ? "GET" : texts.method);
+    const std::string_view method = http::known_method(texts.method);
     const std::string_view route = http::route_of(texts.pattern);
     span.name = http::span_name(method, route, span.arena());
     span.set(semconv::http_request_method, method);
-    if (method == semconv::method_other) span.set(semconv::http_request_method_original, texts.method);
+    if (method == semconv::method_other && !texts.method.empty())
+        span.set(semconv::http_request_method_original, texts.method);
 
     const http::Target target = http::split_target(texts.target);
     span.set(semconv::url_scheme, event.tls != 0 ? "https" : "http");
