@@ -213,8 +213,6 @@ def test_the_second_tool_says_what_is_wrong(settle_watch):
 
 
 def test_every_site_of_the_pack_is_emulated(agent_binary, shop_binary):
-    if "stripped" in shop_binary.name:
-        pytest.skip("a stripped shop is not proven to have no other callers")
     rows = [row for row in harness.Plan(shop_binary).rows if row["probe"] == "ledger"]
     assert [row["program"] for row in rows] == ["ledger_start"] + 4 * ["ledger_end"], "the end: after each call"
     assert {row["cost"] for row in rows} == {"emulated"}
