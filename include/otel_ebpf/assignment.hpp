@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -117,13 +118,16 @@ private:
 
 // The first name in `values` that no Probe declares, with those that exist; nullopt when all are known.
 inline std::optional<std::string> unknown_option(std::span<const ProbeSpec> probes, const OptionValues& values) {
-    std::string known;
+    std::set<std::string> known;
+    std::string list;
     for (const ProbeSpec& probe : probes)
-        for (const OptionSpec& option : probe.options)
-            known += (known.empty() ? "" : ", ") + probe.name + "." + option.name;
+        for (const OptionSpec& option : probe.options) {
+            const std::string name = probe.name + "." + option.name;
+            if (known.insert(name).second) list += (list.empty() ? "" : ", ") + name;
+        }
     for (const auto& [name, value] : values)
-        if ((", " + known + ",").find(", " + name + ",") == std::string::npos)
-            return fmt::format("no option '{}'; there are: {}", name, known.empty() ? "none" : known);
+        if (!known.contains(name))
+            return fmt::format("no option '{}'; there are: {}", name, list.empty() ? "none" : list);
     return std::nullopt;
 }
 
