@@ -1,5 +1,5 @@
-/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Copyright The otel_ebpf Authors */
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The otel_ebpf Authors
 /* The BPF headers, compiled for the host. */
 #include "bpf_shim.h"
 
