@@ -105,7 +105,7 @@ TEST_CASE("span reader: texts outlive the record, batches are per process") {
     test.reader.flush();
     REQUIRE(test.sink->spans.size() == 3);
     CHECK(test.sink->batches.size() == 2);
-    for (const std::string expected : {std::string("one:a"), std::string("two:b"), "one:" + std::string(900, 'c')})
+    for (const std::string& expected : {std::string("one:a"), std::string("two:b"), "one:" + std::string(900, 'c')})
         CHECK(std::count(test.sink->spans.begin(), test.sink->spans.end(), expected) == 1);
     CHECK(test.stats.spans == 3);
     CHECK(test.stats.record_bytes == 3 * sizeof(Event) + 1 + 1 + 900);
