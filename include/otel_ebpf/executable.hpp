@@ -442,11 +442,11 @@ public:
         auto file = Executable::open_file(path);
         if (!file) return tl::unexpected(std::move(file).error());
         const FileIdentity identity = file->identity;
-        if (auto known = find(identity)) return known;
+        if (auto known = find(identity, std::scoped_lock(mutex_))) return known;
         auto fresh = Executable::inspect(std::move(*file), path);
         if (!fresh) return fresh;
-        if (auto known = find(identity)) return known;  // another thread was faster
-        std::scoped_lock lock(mutex_);
+        const std::scoped_lock lock(mutex_);
+        if (auto known = find(identity, lock)) return known;  // another thread was faster
         entries_.push_front(*fresh);
         if (entries_.size() > capacity_) entries_.pop_back();
         return fresh;
@@ -458,8 +458,7 @@ public:
     }
 
 private:
-    std::shared_ptr<const Executable> find(const FileIdentity& identity) {
-        std::scoped_lock lock(mutex_);
+    std::shared_ptr<const Executable> find(const FileIdentity& identity, const std::scoped_lock<std::mutex>&) {
         const auto found = std::ranges::find(entries_, identity, [](const auto& entry) { return entry->identity(); });
         if (found == entries_.end()) return nullptr;
         entries_.splice(entries_.begin(), entries_, found);
