@@ -41,7 +41,7 @@ namespace otel_ebpf {
         json.member("service_name", row.service_name).member("state", to_string(row.state));
         json.member("exited", row.exited).member("reason", row.reason).end_object();
     }
-    json.end_array().line().key("report").begin_array();
+    json.end_array().member("targets_forgotten", report.targets_forgotten).line().key("report").begin_array();
     for (const ReportRow& row : report.rows) {
         json.line().begin_object().member("state", to_string(row.state)).member("probe", row.plan.probe);
         json.member("group", row.plan.group).member("symbol", row.plan.symbol).member("program", row.plan.program);
