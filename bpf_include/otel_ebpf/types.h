@@ -42,6 +42,16 @@ struct oe_traces_ctx_v1 {
 };
 OE_STATIC_ASSERT(sizeof(struct oe_traces_ctx_v1) == 24, "traces_ctx_v1 value is 24 bytes");
 
+#define OE_TRACES_CTX_NAME "traces_ctx_v1"
+#define OE_TRACES_CTX_ENTRIES 16384 /* never scaled: peers refuse any other number */
+
+/* How the current span of a process' threads gets into traces_ctx_v1; oe_process.publication. */
+enum oe_publication {
+	OE_PUBLISH_OFF = 0,
+	OE_PUBLISH_JIT = 1,   /* at the profiler's timer interrupt, gone when it ends */
+	OE_PUBLISH_EAGER = 2, /* whenever it changes */
+};
+
 /* ---- attach cookie: executable row << 32 | site descriptor -------------------------------------------------- */
 
 enum oe_site_kind {
