@@ -52,6 +52,26 @@ enum oe_publication {
 	OE_PUBLISH_EAGER = 2, /* whenever it changes */
 };
 
+/*
+ * Who wrote an entry of traces_ctx_v1 that stays (eager publication): value of the map of owned keys, which has the same
+ * keys and is pinned next to it, since the shared value has no room for an owner.
+ */
+struct oe_ctx_owned {
+	__u8 span_id[8]; /* as written */
+	__u64 owner;     /* the tool: tgid << 32 | low half of its start time in clock ticks */
+};
+OE_STATIC_ASSERT(sizeof(struct oe_ctx_owned) == 16, "no hidden padding");
+
+/* What came of publishing the context of one process; value of oe_ctx_counts, by tgid. */
+struct oe_ctx_counts {
+	__u64 published;     /* entries written */
+	__u64 foreign;       /* not written: another tool's entry was there */
+	__u64 failed;        /* not written: the map refused it */
+	__u64 both;          /* the SDK in the process and this tool each had a context */
+	__u64 trace_differs; /* of those: not of one trace, which is a bug somewhere */
+	__u64 span_differs;  /* of those: one trace, different spans, which is normal */
+};
+
 /* ---- attach cookie: executable row << 32 | site descriptor -------------------------------------------------- */
 
 enum oe_site_kind {
