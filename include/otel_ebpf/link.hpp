@@ -97,7 +97,8 @@ public:
         Link link;
         link.fds_.emplace_back(::bpf_raw_tracepoint_open(nullptr, ::bpf_program__fd(program)));
         if (!link.fds_.back())
-            return fail_errno(Stage::attach, fmt::format("tracepoint program {}{}", ::bpf_program__name(program), needs()));
+            return fail_errno(Stage::attach,
+                              fmt::format("tracepoint program {}{}", ::bpf_program__name(program), needs()));
         return link;
     }
 

@@ -108,8 +108,8 @@ struct TaskStat {
     return stat;
 }
 
-// Whether that thread will never run again: it is gone, or a zombie. False where /proc hides it (hidepid). Ids are those
-// of this PID namespace.
+// Whether that thread will never run again: it is gone, or a zombie. False where /proc hides it (hidepid). Ids are
+// those of this PID namespace.
 [[nodiscard]] inline bool thread_has_ended(std::uint32_t tgid, std::uint32_t tid) {
     const auto stat = parse_task_stat(detail::read_whole(fmt::format("/proc/{}/task/{}/stat", tgid, tid)));
     if (stat) return stat->ended();
