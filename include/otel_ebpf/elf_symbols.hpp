@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// ElfSymbols: one pass over .symtab.
+// ElfSymbols: one pass over .symtab, or .dynsym.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -14,11 +15,13 @@ namespace otel_ebpf {
 
 class ElfSymbols {
 public:
-    // Fails when there is no .symtab (a stripped executable) or it is damaged.
-    static Result<ElfSymbols> open(const ElfFile& elf) {
-        const ElfSection* table = elf.section(".symtab");
-        if (table == nullptr || table->type != SHT_SYMTAB) return fail(Stage::symbol, "has no .symtab");
-        if (table->link >= elf.sections().size()) return fail(Stage::target, "has a damaged .symtab: no names");
+    // Fails when there is no such table (a stripped executable has no .symtab) or it is damaged.
+    static Result<ElfSymbols> open(const ElfFile& elf, std::string_view section = ".symtab") {
+        const ElfSection* table = elf.section(section);
+        if (table == nullptr || (table->type != SHT_SYMTAB && table->type != SHT_DYNSYM))
+            return fail(Stage::symbol, "has no " + std::string(section));
+        if (table->link >= elf.sections().size())
+            return fail(Stage::target, "has a damaged " + std::string(section) + ": no names");
         ElfSymbols symbols;
         auto entries = elf.bytes_of(*table);
         if (!entries) return tl::unexpected(std::move(entries).error());
