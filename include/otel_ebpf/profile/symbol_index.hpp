@@ -33,7 +33,7 @@ class SymbolIndex {
 public:
     struct Symbol {
         std::uint64_t vaddr = 0;
-        std::uint64_t size = 0;  // 0: not told; it ends where the next begins
+        std::uint64_t size = 0;
         std::size_t name = 0;
         bool is_local = false;
     };
@@ -50,6 +50,15 @@ public:
         std::ranges::stable_sort(symbols_, {}, rank);
         const auto same_address = [](const Symbol& a, const Symbol& b) { return a.vaddr == b.vaddr; };
         symbols_.erase(std::unique(symbols_.begin(), symbols_.end(), same_address), symbols_.end());
+        // Where no size is told, it ends where the next begins, or the code does.
+        for (std::size_t i = 0; i < symbols_.size(); ++i) {
+            Symbol& symbol = symbols_[i];
+            if (symbol.size != 0) continue;
+            const Elf64_Phdr* segment = elf.loaded_at(symbol.vaddr, 1);
+            if (segment == nullptr) continue;
+            const std::uint64_t end = segment->p_vaddr + segment->p_filesz;
+            symbol.size = std::min(i + 1 < symbols_.size() ? symbols_[i + 1].vaddr : end, end) - symbol.vaddr;
+        }
         symbols_.shrink_to_fit();
     }
 
@@ -61,8 +70,7 @@ public:
         // A function may lie within another's size (an alternative entry): the innermost that covers the address.
         for (int steps = 0; next != symbols_.begin() && steps < max_steps; ++steps) {
             const Symbol& symbol = *--next;
-            const bool open_ended = symbol.size == 0 && steps == 0;
-            if (open_ended || vaddr - symbol.vaddr < symbol.size) return &symbol;
+            if (vaddr - symbol.vaddr < symbol.size) return &symbol;
         }
         return nullptr;
     }
