@@ -81,14 +81,11 @@ OE_INLINE void __oe_sample_top(struct oe_sample *sample)
 		__builtin_memset(sample->user_top, 0, sizeof(sample->user_top));
 }
 
-OE_INLINE void __oe_sample_context(struct oe_sample *sample, __u64 key)
+/* Whom the thread works for. */
+OE_INLINE void __oe_sample_context(struct oe_sample *sample)
 {
-	const struct oe_traces_ctx_v1 *entry = bpf_map_lookup_elem(&traces_ctx_v1, &key);
-
-	if (!entry)
-		return;
-	sample->ctx = *entry;
-	sample->source = OE_SAMPLE_EBPF;
+	if (oe_traces_ctx_current(&sample->ctx))
+		sample->source = OE_SAMPLE_EBPF;
 }
 
 /* For a program of type perf_event; `ctx` is its context. Returns 0. */
@@ -114,7 +111,7 @@ OE_INLINE int oe_sample_take(void *ctx)
 	task = (void *)bpf_get_current_task();
 	sample->process_start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	sample->exec_id = BPF_CORE_READ(task, self_exec_id);
-	__oe_sample_context(sample, key);
+	__oe_sample_context(sample);
 	sample->kernel_bytes = bpf_get_stack(ctx, sample->kernel_stack, sizeof(sample->kernel_stack), 0);
 	sample->user_bytes = bpf_get_stack(ctx, sample->user_stack, sizeof(sample->user_stack), BPF_F_USER_STACK);
 	if (sample->user_bytes > 0)

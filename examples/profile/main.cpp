@@ -13,6 +13,7 @@
 
 #include <fmt/core.h>
 
+#include <otel_ebpf/context_map.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
 #include <otel_ebpf/profile/recorder.hpp>
 #include <otel_ebpf/profile/sampler.hpp>
@@ -105,7 +106,10 @@ void print_differences(const oe::profile::Recorder& recorder, const oe::profile:
 
 int profile(const Options& options) {
     const oe::Fd signals = catch_signals();
-    auto object = oe::profile::SamplerObject<profile_bpf>::load(-1);
+    auto contexts = oe::ContextMap::open({.bpffs_root = options.bpffs_root});
+    if (!contexts) return report_error(contexts.error(), exit_privilege);
+    if (!contexts->shared()) std::fprintf(stderr, "warning: %s\n", contexts->message().c_str());
+    auto object = oe::profile::SamplerObject<profile_bpf>::load(contexts->fd());
     if (!object) return report_error(object.error(), exit_code_of(object.error()));
     oe::profile::Recorder recorder(options.hz);
     auto started = oe::profile::Sampler::start(object->object(),
