@@ -106,6 +106,8 @@ void print_differences(const oe::profile::Recorder& recorder, const oe::profile:
 
 int profile(const Options& options) {
     const oe::Fd signals = catch_signals();
+    if (auto allowed = oe::check_prerequisites(oe::Kernel::detect()); !allowed)
+        return report_error(allowed.error(), exit_privilege);
     auto contexts = oe::ContextMap::open({.bpffs_root = options.bpffs_root});
     if (!contexts) return report_error(contexts.error(), exit_privilege);
     if (!contexts->shared()) std::fprintf(stderr, "warning: %s\n", contexts->message().c_str());

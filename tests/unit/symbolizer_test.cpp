@@ -35,7 +35,7 @@ TEST_CASE("memory map: executable mappings with their file, others passed over")
     const auto map = MemoryMap::parse("55d0c6a00000-55d0c6a01000 r--p 00000000 fd:01 77         /usr/bin/a b\n"
                                       "55d0c6a01000-55d0c6a29000 r-xp 00001000 fd:01 77         /usr/bin/a b\n"
                                       "7f0000000000-7f0000001000 r-xp 00000000 00:00 0 \n"
-                                      "7f0000002000-7f0000003000 rwxp 00000000 00:05 9          /memfd:j\\012it (deleted)\n"
+                                      "7f0000002000-7f0000003000 rwxp 00000000 00:05 9      /memfd:j\\012it (deleted)\n"
                                       "7ffd00000000-7ffd00002000 r-xp 00000000 00:00 0          [vdso]\n"
                                       "nonsense\n"
                                       "1-0 r-xp 0 0:0 0\n"
