@@ -40,8 +40,8 @@ public:
 
     // Empty when the file has neither table, or both are damaged.
     explicit SymbolIndex(const ElfFile& elf) {
-        for (const std::string_view section : {".symtab", ".dynsym"})
-            if (auto symbols = ElfSymbols::open(elf, section)) add(*symbols);
+        if (const auto symbols = ElfSymbols::open(elf)) add(*symbols);
+        if (const auto symbols = ElfSymbols::open_dynamic(elf)) add(*symbols);
         // Of several names for one address, the first: with a size, global, the longest code, the shortest name.
         const auto rank = [this](const Symbol& symbol) {
             return std::tuple(symbol.vaddr, symbol.size == 0, symbol.is_local, ~symbol.size,
