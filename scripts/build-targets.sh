@@ -7,6 +7,7 @@
 #   client                                tests/targets/client
 #   burn-goX.Y, burn-goX.Y-stripped       tests/targets/burn, which uses the CPU in known functions
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
+#   context-reader                        examples/03-context-map/readers/go, which needs modules from the Go proxy
 #   bad-*                                 files and programs that an agent has to refuse
 #
 # Skips what is up to date. A toolchain that can't be had costs its programs only, with a line that begins with SKIPPED.
@@ -55,6 +56,7 @@ build_go() {
 	fi
 	mod=$out/.$1.mod
 	sed "s/^go .*/go ${3%.*}/" "$2/go.mod" >"$mod"
+	[ ! -f "$2/go.sum" ] || cp "$2/go.sum" "${mod%.mod}.sum"
 	if log=$(cd "$2" && GOTOOLCHAIN=$(toolchain "$3") CGO_ENABLED=0 \
 		"$go" build -buildvcs=false -modfile="$mod" -ldflags="${4-}" -o "$out/$1" . 2>&1); then
 		touch "$out/$1" # go leaves an identical file as it is
@@ -74,6 +76,7 @@ for release in $releases; do
 	build_go "burn-go${release%.*}-stripped" "$root/tests/targets/burn" "$release" "-s -w"
 done
 build_go client "$root/tests/targets/client" 1.26.8
+build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
 
 # build_cxx NAME SOURCE FLAGS...
 build_cxx() {
