@@ -58,6 +58,7 @@ TEST_CASE("sampler: stacks, thread and time of a process, and the entry of the c
 
     std::vector<oe_sample> samples;
     oe::profile::Recorder recorder(499);
+    const std::uint64_t begin = oe::now_ns(CLOCK_MONOTONIC);
     auto sampler = Sampler::start(object.object(), {.hz = 499, .pids = {::getpid()}}, [&](const oe_sample& sample) {
         samples.push_back(sample);
         recorder.add(sample);
@@ -67,7 +68,6 @@ TEST_CASE("sampler: stacks, thread and time of a process, and the entry of the c
     CHECK((*sampler)->stats().cpus == oe::profile::online_cpus()->size());
     CHECK((*sampler)->has_live_target());
 
-    const std::uint64_t begin = oe::now_ns(CLOCK_MONOTONIC);
     burn_cpu(0.2);
     (*sampler)->poll(std::chrono::milliseconds(0));
     const std::size_t without = samples.size();

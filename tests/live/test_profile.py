@@ -85,7 +85,7 @@ class Profiler:
 
     def summary(self, what):
         """A number of the last line: "200 samples, 10 with a trace context (0 sdk, 10 ebpf), 0 lost, ...\""""
-        found = re.search(rf"(\d+) {what}", "".join(self.errors[1:]))
+        found = re.search(rf"(\d+) {what}", self.errors[-1])
         return int(found.group(1)) if found else 0
 
 
@@ -181,6 +181,37 @@ def test_process_that_runs_another_program(burn, bpffs):
     stacks = profiler.finish()
     of_the_second = {stack: count for stack, count in stacks.items() if stack[0] == "burn-cpp"}
     assert share(of_the_second, lambda stack: stack[-1] == CPP_STACK[-1]) > 0.5, stacks
+
+
+FOREIGN_WRITER = BUILD / "bin" / "foreign-writer"
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def test_samples_are_linked_to_the_entries_of_a_foreign_writer(burn, bpffs):
+    """It knows only the pin and the layout. The profiler is first, and makes the pin, which stays."""
+    pin = bpffs / "otel/traces_ctx_v1"
+    first = Profiler(bpffs, "--all", duration=3)
+    inode = pin.stat().st_ino
+    burn(str(FOREIGN_WRITER), pin, TRACE, SPAN, "burn", ready="ready")
+    others = burn("burn-cpp")
+    stacks = first.finish()
+    in_writer = sum(count for stack, count in stacks.items() if stack[-1] == "foreign_burn")
+    assert in_writer > 20, stacks
+    # Its very first samples, before it has written its entry, are in no function of its own.
+    assert in_writer <= first.summary("ebpf") <= in_writer * 1.05 + 2, first.errors
+    assert first.summary("lost") == 0
+
+    # The writer is first.
+    second = Profiler(bpffs, "--all", duration=1)
+    stacks = second.finish()
+    in_writer = sum(count for stack, count in stacks.items() if stack[-1] == "foreign_burn")
+    assert 5 < in_writer <= second.summary("ebpf") <= in_writer * 1.05 + 2, second.errors
+    assert pin.stat().st_ino == inode, "the pin was replaced"
+
+    # Whom the map says nothing about has no context.
+    third = Profiler(bpffs, "--pid", others.pid, duration=1)
+    assert sum(third.finish().values()) > 0
+    assert third.summary("with a trace context") == 0
 
 
 def test_interrupt_ends_it_with_what_was_sampled(burn, bpffs):
