@@ -5,7 +5,7 @@
 #
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
 #   client                                tests/targets/client
-#   burn-goX.Y, burn-goX.Y-stripped       tests/targets/burn, which uses the CPU in known functions
+#   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
 #   context-reader                        examples/03-context-map/readers/go, which needs modules from the Go proxy
 #   bad-*                                 files and programs that an agent has to refuse
@@ -75,6 +75,10 @@ for release in $releases; do
 	build_go "burn-go${release%.*}" "$root/tests/targets/burn" "$release"
 	build_go "burn-go${release%.*}-stripped" "$root/tests/targets/burn" "$release" "-s -w"
 done
+(
+	export GOFLAGS=-buildmode=pie
+	build_go burn-go1.26-pie "$root/tests/targets/burn" 1.26.8 "-s -w"
+)
 build_go client "$root/tests/targets/client" 1.26.8
 build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
 

@@ -15,6 +15,7 @@ from harness import BUILD, RELEASES, TARGETS, wait_until
 
 PROFILER = BUILD / "bin" / "otel-ebpf-profile"
 GO_BUILDS = [f"burn-{release}{suffix}" for release in RELEASES for suffix in ("", "-stripped")]
+GO_BUILDS.append("burn-go1.26-pie")  # stripped too
 GO_STACK = ["runtime.goexit", "runtime.main", "main.main", "main.outer", "main.middle"]
 CPP_STACK = ["main", "outer()", "burn::Worker::middle(unsigned long)",
              "unsigned long burn::leaf<unsigned long>(unsigned long)"]
