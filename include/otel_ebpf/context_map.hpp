@@ -90,12 +90,12 @@ struct ContextMapOptions {
     bool private_if_refused = false;  // a pin of another shape gives a private map, not an error
 };
 
-// ROOT/otel/traces_ctx_v1. A pin is never removed or replaced, and nobody's entries are touched unless asked for by key.
+// ROOT/otel/traces_ctx_v1. The pin is never removed or replaced, and no entry is touched but by its key.
 class ContextMap {
 public:
     // Opens the pin or makes it; safe against other tools that do so now. Where it can't be shared (no bpffs, no
     // permission, read-only) the map is private and message() says why, for people. Errors: the pin has another shape
-    // (EPROTO, every differing field named), or no map can be created at all (EPERM without CAP_BPF).
+    // (EPROTO, every differing field named), or no map can be made at all (EPERM without CAP_BPF).
     [[nodiscard]] static Result<ContextMap> open(const ContextMapOptions& options = {}) {
         return make(detail::PinnedMap::open(::oe_traces_ctx_spec(), options.bpffs_root, options.private_if_refused),
                     options.bpffs_root);

@@ -205,8 +205,8 @@ TEST_CASE("context map: without a bpffs it is private, says so, and works") {
           "does it see theirs");
     CHECK_FALSE(std::filesystem::exists("/tmp/otel"));
     CHECK(contains(outcome("/no/such"),
-                   "private, works: open the pinned map /no/such/otel/traces_ctx_v1: /no/such: No such file or directory "
-                   "(mount a bpffs: mount -t bpf bpf /no/such); going on with a private map: "));
+                   "private, works: open the pinned map /no/such/otel/traces_ctx_v1: /no/such: No such file or "
+                   "directory (mount a bpffs: mount -t bpf bpf /no/such); going on with a private map: "));
     CHECK(contains(outcome("/" + std::string(5000, 'x')),
                    "private, works: open the pinned map traces_ctx_v1 below a bpffs: the path of its root is too long; "
                    "going on with a private map: "));

@@ -3,14 +3,17 @@
 // Two tools that start at the same moment end up with one map, whichever header they use.
 #include "test.hpp"
 
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <new>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -39,12 +42,20 @@ struct Race {
     Starter starters[2];
 };
 
-// Nobody goes on before both are here; gives up when the other one did.
+// Spins, so that both go on within a moment of each other; on a busy machine the other one gets its turn. Gives up when
+// the other one did.
+bool wait_for(const std::atomic<std::uint32_t>& number, std::uint32_t value, const std::atomic<bool>& failed) {
+    for (int spins = 0; number.load() < value; ++spins) {
+        if (failed.load()) return false;
+        if (spins > 10'000) ::sched_yield();
+    }
+    return true;
+}
+
+// Nobody goes on before both are here, for the `round`th time.
 bool meet(std::atomic<std::uint32_t>& here, std::uint32_t round, const std::atomic<bool>& failed) {
     here.fetch_add(1);
-    while (here.load() < 2 * round)
-        if (failed.load()) return false;
-    return true;
+    return wait_for(here, 2 * round, failed);
 }
 
 oe::ContextKey key_of(int starter) { return {77, static_cast<std::uint32_t>(starter)}; }
@@ -96,8 +107,7 @@ void run(Race& race, int self, const std::string& bpffs, const std::string& pref
         // Starter 0 compares; both go on together.
         if (self == 0) {
             const Starter& other = race.starters[1];
-            while (other.round.load() != round)
-                if (race.failed.load()) return;
+            if (!wait_for(other.round, round, race.failed)) return;
             const bool one_map = mine.map != 0 && mine.map == other.map && mine.shared && other.shared &&
                                  mine.created != other.created && mine.reads == round * 2 + 1 &&
                                  other.reads == round * 2;
