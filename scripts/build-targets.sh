@@ -4,6 +4,7 @@
 # Builds the programs that tests attach to: build-targets.sh OUTDIR
 #
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
+#   burner-goX.Y, burner-goX.Y-stripped   tests/targets/burner, likewise
 #   client                                tests/targets/client
 #   bad-*                                 files and programs that an agent has to refuse
 #
@@ -65,9 +66,11 @@ build_go() {
 }
 
 for release in $releases; do
-	name=server-go${release%.*}
-	build_go "$name" "$root/tests/targets/server" "$release"
-	build_go "$name-stripped" "$root/tests/targets/server" "$release" "-s -w"
+	for program in server burner; do
+		name=$program-go${release%.*}
+		build_go "$name" "$root/tests/targets/$program" "$release"
+		build_go "$name-stripped" "$root/tests/targets/$program" "$release" "-s -w"
+	done
 done
 build_go client "$root/tests/targets/client" 1.26.8
 
