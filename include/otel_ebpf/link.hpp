@@ -92,6 +92,15 @@ public:
         return link;
     }
 
+    // A program of SEC("tp_btf/..."), which names its tracepoint itself. It must be loaded.
+    [[nodiscard]] static Result<Link> tracing(const bpf_program* program) {
+        Link link;
+        link.fds_.emplace_back(::bpf_raw_tracepoint_open(nullptr, ::bpf_program__fd(program)));
+        if (!link.fds_.back())
+            return fail_errno(Stage::attach, fmt::format("tracepoint program {}{}", ::bpf_program__name(program), needs()));
+        return link;
+    }
+
     explicit operator bool() const { return !fds_.empty(); }
 
 private:

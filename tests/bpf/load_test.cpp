@@ -49,7 +49,7 @@ TEST_CASE("load: every program of the agent and of settle-watch, within 10 % of 
     Counts counts;
     count("agent", oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>), counts);
     count("settle_watch", oe::bundle(ledger::settle<settle_watch_bpf>), counts);
-    CHECK(counts.size() == 10 + 5);
+    CHECK(counts.size() == 18 + 5);
 
     if (std::getenv("OTEL_EBPF_RECORD") != nullptr) {
         std::ofstream record(record_path);
