@@ -6,6 +6,7 @@
 //
 //	GET /burn?server=US&nested=US&child=US&children=N   microseconds of CPU in each function
 //	GET /leave?us=US                                    a goroutine goes on when the request has ended
+//	GET /thread?us=US                                   a goroutine whose thread ends with it
 package main
 
 import (
@@ -37,6 +38,7 @@ func main() {
 	}
 	http.HandleFunc("/burn", burn)
 	http.HandleFunc("/leave", leave)
+	http.HandleFunc("/thread", thread)
 	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
 	fail(http.Serve(listener, nil))
 }
@@ -91,6 +93,18 @@ func leave(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(5 * time.Millisecond)
 		burnLeft(rounds(us))
 	}()
+	io.WriteString(w, "ok")
+}
+
+// thread waits for a goroutine that ends locked to its thread, which the runtime ends then.
+func thread(w http.ResponseWriter, r *http.Request) {
+	var running sync.WaitGroup
+	running.Add(1)
+	go func() {
+		runtime.LockOSThread()
+		child(number(r, "us"), &running)
+	}()
+	running.Wait()
 	io.WriteString(w, "ok")
 }
 
