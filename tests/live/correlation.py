@@ -143,6 +143,10 @@ class Judge:
     def expected(self, stack):
         functions = self.text.functions(stack)
         for i, name in enumerate(functions):
+            if name.startswith("runtime.sigtramp"):
+                return ELSEWHERE  # what the signal interrupted has no frame of its own
+            if name == "runtime.mcall":
+                return ELSEWHERE  # the functions behind are of the goroutine that is leaving
             if name in BY_FUNCTION:
                 return BY_FUNCTION[name]
             grows = i > 0 and functions[i - 1].startswith("runtime.morestack")
