@@ -151,6 +151,16 @@ OE_NOINLINE int oe_go_publish(const struct oe_go_key *who, __u64 parent_goid)
 	return oe_eager_retract();
 }
 
+OE_INLINE struct oe_go_key oe_go_key_of(const struct oe_hit *hit)
+{
+	struct oe_go_key who = {};
+
+	who.goid = hit->goid;
+	who.tgid = hit->tgid;
+	who.generation = hit->generation;
+	return who;
+}
+
 /* A span of the hit's goroutine began, and its ids are set. */
 OE_INLINE void oe_go_span_began(const struct oe_hit *hit, struct oe_live_span *span)
 {
@@ -168,13 +178,11 @@ OE_INLINE void oe_go_span_began(const struct oe_hit *hit, struct oe_live_span *s
 /* A span of the hit's goroutine ended: the one around it counts again. */
 OE_INLINE void oe_go_span_ended(const struct oe_hit *hit)
 {
-	struct oe_go_key who = {};
+	struct oe_go_key who;
 
 	if (hit->publication != OE_PUBLISH_EAGER)
 		return;
-	who.goid = hit->goid;
-	who.tgid = hit->tgid;
-	who.generation = hit->generation;
+	who = oe_go_key_of(hit);
 	oe_go_publish(&who, oe_go_parent(hit->exe, hit->g_addr));
 }
 

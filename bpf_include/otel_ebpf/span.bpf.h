@@ -256,29 +256,44 @@ OE_INLINE struct oe_live_span *oe_span_open_only(const struct oe_hit *hit, __u32
 	return span;
 }
 
-/* Trace id and parent: of the enclosing live span, else a new sampled root. */
+/* Trace id and parent: of a live span, or, without one, a new sampled root. */
+OE_INLINE void __oe_span_child_of(const struct oe_hit *hit, struct oe_live_span *span, struct oe_live_span *parent)
+{
+	struct oe_span_event *event = oe_span_event(span);
+	const struct oe_span_event *parent_event;
+
+	if (parent) {
+		parent_event = oe_span_event(parent);
+		__builtin_memcpy(event->trace_id, parent_event->trace_id, sizeof(event->trace_id));
+		__builtin_memcpy(event->parent_id, parent_event->span_id, sizeof(event->parent_id));
+		event->header.trace_flags = parent_event->header.trace_flags;
+	} else {
+		oe_random_id16(event->trace_id);
+		event->header.trace_flags = 1;
+	}
+	oe_go_span_began(hit, span);
+}
+
+/* Trace id and parent: of the live span around it on the same goroutine, else a new sampled root. */
 OE_NOINLINE int oe_span_inherit(const struct oe_hit *hit, struct oe_live_span *span)
 {
-	const struct oe_span_event *parent_event;
-	struct oe_live_span *parent = 0;
-	struct oe_span_event *event;
+	if (!hit || !span)
+		return 0;
+	__oe_span_child_of(hit, span, span->depth ? oe_span_find(hit, span->depth - 1) : 0);
+	return 0;
+}
+
+/* The same; the first span of a goroutine belongs to the one that the goroutine was started under, if that lives. */
+OE_NOINLINE int __oe_span_inherit_across(const struct oe_hit *hit, struct oe_live_span *span)
+{
+	struct oe_go_key who;
 
 	if (!hit || !span)
 		return 0;
-	event = oe_span_event(span);
 	if (span->depth)
-		parent = oe_span_find(hit, span->depth - 1);
-	if (!parent) {
-		oe_random_id16(event->trace_id);
-		event->header.trace_flags = 1;
-		oe_go_span_began(hit, span);
-		return 0;
-	}
-	parent_event = oe_span_event(parent);
-	__builtin_memcpy(event->trace_id, parent_event->trace_id, sizeof(event->trace_id));
-	__builtin_memcpy(event->parent_id, parent_event->span_id, sizeof(event->parent_id));
-	event->header.trace_flags = parent_event->header.trace_flags;
-	oe_go_span_began(hit, span);
+		return oe_span_inherit(hit, span);
+	who = oe_go_key_of(hit);
+	__oe_span_child_of(hit, span, __oe_go_inherited(&who, oe_go_parent(hit->exe, hit->g_addr)));
 	return 0;
 }
 
@@ -294,12 +309,12 @@ OE_INLINE void oe_span_continue(const struct oe_hit *hit, struct oe_live_span *s
 	oe_go_span_began(hit, span);
 }
 
-/* oe_span_open with the enclosing live span as parent. */
+/* oe_span_open with the enclosing live span as parent, also one that encloses the start of the goroutine. */
 OE_INLINE struct oe_live_span *oe_span_start(const struct oe_hit *hit, __u32 event_bytes)
 {
 	struct oe_live_span *span = oe_span_open(hit, event_bytes);
 
-	oe_span_inherit(hit, span);
+	__oe_span_inherit_across(hit, span);
 	return span;
 }
 

@@ -103,6 +103,33 @@ public:
         reader_.remove_process(tgid, process.generation);
     }
 
+    // Changes how the current spans of a target's process are published, from now on. An error says why it is not as
+    // asked for; report() has what is active.
+    [[nodiscard]] Result<void> set_publication(pid_t pid, Publication wanted) {
+        const auto tgid = static_cast<std::uint32_t>(pid);
+        const auto process = processes_.find(tgid);
+        if (process == processes_.end())
+            return fail(Stage::target, fmt::format("publish spans of PID {}: it is no target", pid), ESRCH);
+        AttachedExecutable& executable = *executables_.at(process->second.executable);
+        const auto [active, reason] = publish(executable, wanted);
+        oe_process row{};
+        if (::bpf_map_lookup_elem(processes_fd_, &tgid, &row) != 0 || row.generation != process->second.generation)
+            return fail(Stage::target, fmt::format("publish spans of PID {}: it has ended", pid), ESRCH);
+        const bool was_eager = row.publication == OE_PUBLISH_EAGER;
+        row.publication = static_cast<std::uint8_t>(active);
+        if (::bpf_map_update_elem(processes_fd_, &tgid, &row, BPF_EXIST) != 0)
+            return fail_errno(Stage::map, fmt::format("publish spans of PID {}: change oe_processes", pid));
+        if (was_eager && active != Publication::eager) publisher_.retract(tgid);
+        for (TargetRow& target : report_.targets) {
+            if (target.pid != pid || target.exited) continue;
+            target.publication = active;
+            target.publication_reason = reason;
+        }
+        if (active == wanted) return {};
+        return fail(Stage::unsupported, fmt::format("publish spans of PID {}: {}: {}", pid, to_string(active), reason),
+                    ENOTSUP);
+    }
+
     // Readable whenever poll() has something to look at.
     [[nodiscard]] int fd() const { return timer_.get(); }
 

@@ -11,6 +11,7 @@
 
 #include <ledger.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
+#include <otel_ebpf/probes/goroutines.hpp>
 #include <otel_ebpf/probes/net_http.hpp>
 
 #include "agent.skel.h"
@@ -47,7 +48,10 @@ std::string conditions() {
 TEST_CASE("load: every program of the agent and of settle-watch, within 10 % of the recorded verifier's work") {
     SKIP_UNLESS_LOADABLE();
     Counts counts;
-    count("agent", oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>), counts);
+    count("agent",
+          oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>,
+                     oe::probes::goroutines::scheduler<agent_bpf>),
+          counts);
     count("settle_watch", oe::bundle(ledger::settle<settle_watch_bpf>), counts);
     CHECK(counts.size() == 18 + 5);
 

@@ -92,10 +92,18 @@ public:
         reap();
     }
 
-    // No hook sets an entry of this process any more: those that are left go.
+    // The process is no target any more.
     void forget(std::uint32_t tgid) {
         if (counts_fd_ >= 0) ::bpf_map_delete_elem(counts_fd_, &tgid);
-        if (reaper_ && !exit_links_.empty()) note_failure(reaper_->erase_own(tgid));
+        retract(tgid);
+    }
+
+    // No hook sets an entry of this process any more: those that are left go, and at the next reap what a hook that was
+    // under way has set since.
+    void retract(std::uint32_t tgid) {
+        if (!reaper_ || exit_links_.empty()) return;
+        note_failure(reaper_->erase_own(tgid));
+        retracted_.insert(tgid);
     }
 
     // The hooks are detached, and none of our entries is left.
@@ -138,6 +146,8 @@ private:
     void reap() {
         last_reap_ = std::chrono::steady_clock::now();
         note_failure(reaper_->reap());
+        for (const std::uint32_t tgid : retracted_) note_failure(reaper_->erase_own(tgid));
+        retracted_.clear();
     }
 
     template <class T>
@@ -160,6 +170,7 @@ private:
     JitHooks jit_;
     std::string jit_failure_;
     std::vector<Link> exit_links_;
+    std::set<std::uint32_t> retracted_;
     std::chrono::steady_clock::time_point last_reap_{};
     std::set<std::string> noted_;
 };
