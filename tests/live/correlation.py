@@ -145,6 +145,8 @@ class Judge:
         for i, name in enumerate(functions):
             if name.startswith("runtime.sigtramp"):
                 return ELSEWHERE  # what the signal interrupted has no frame of its own
+            if i == 0 and name.startswith("runtime.asyncPreempt"):
+                return ELSEWHERE  # before it has its own frame, that of the function it interrupts is missed
             if name == "runtime.mcall":
                 return ELSEWHERE  # the functions behind are of the goroutine that is leaving
             if name in BY_FUNCTION:

@@ -107,6 +107,6 @@ def test_what_outlives_its_request_has_no_span(burner, trace, read_contexts, loa
     server = burner(build)
     agent = trace(server, "--profile-link", mode, *options)
     reader = read_contexts(server)
-    judgement, _ = run(server, agent, reader, load, 3, *client, target="/leave?us=8000")
+    judgement, _ = run(server, agent, reader, load, 3, *client, target="/leave?us=8000&sleep=5000")
     assert judgement.by_function["main.burnLeft", "right"] > 3 * 20, judgement
     assert judgement.total("wrong") == 0, judgement

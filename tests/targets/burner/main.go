@@ -5,7 +5,7 @@
 // tells which context the sample has to carry. Builds with Go 1.19 and later.
 //
 //	GET /burn?server=US&nested=US&child=US&children=N   microseconds of CPU in each function
-//	GET /leave?us=US                                    a goroutine goes on when the request has ended
+//	GET /leave?us=US&sleep=US                           a goroutine goes on, asleep first, when the request has ended
 //	GET /thread?us=US                                   a goroutine whose thread ends with it
 package main
 
@@ -88,9 +88,9 @@ func child(us int, running *sync.WaitGroup) {
 
 // leave answers while its goroutine still burns: what is after the answer belongs to no span.
 func leave(w http.ResponseWriter, r *http.Request) {
-	us := number(r, "us")
+	us, sleep := number(r, "us"), number(r, "sleep")
 	go func() {
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(time.Duration(sleep) * time.Microsecond)
 		burnLeft(rounds(us))
 	}()
 	io.WriteString(w, "ok")
