@@ -11,7 +11,6 @@ import json
 import pathlib
 import signal
 import subprocess
-import time
 
 from harness import BUILD, TARGETS, Plan
 
@@ -21,6 +20,7 @@ BURN = "/burn?server=6000&nested=6000&child=2000&children=2"  # microseconds of 
 
 INTERNAL, SERVER = 1, 2  # OTLP span kinds
 TOLERANCE_NS = 1_000_000  # clocks are converted in batches
+TRAP_NS = 20_000_000  # a thread may be interrupted in the trap that ends its span, and a span ends when its trap begins
 
 
 def options_for(build):
@@ -38,6 +38,17 @@ class Sample:
         self.stack = data["stack"]
 
 
+class Recording:
+    """What context_reader printed: samples, and (time, keys) of the map every 10 ms."""
+
+    def __init__(self, output):
+        lines = [json.loads(line) for line in output.splitlines()]
+        assert lines[-1]["lost"] == 0, f"the reader lost {lines[-1]['lost']} samples"
+        self.unix_offset_ns = lines[0]["unix"] - lines[0]["ready"]
+        self.samples = [Sample(line) for line in lines if "time" in line]
+        self.dumps = [(line["dump"], set(line["keys"])) for line in lines if "dump" in line]
+
+
 class Reader:
     """A running context_reader. Its map is opened once, when it starts."""
 
@@ -46,19 +57,15 @@ class Reader:
             [READER, bpffs, str(hz), "0", *(str(server.pid) for server in servers)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
-        first = self.process.stdout.readline()
-        assert first.startswith(b'{"ready"'), self.process.stderr.read().decode()
+        self.first = self.process.stdout.readline()
+        assert self.first.startswith(b'{"ready"'), self.process.stderr.read().decode()
 
     def finish(self):
-        """Ends sampling: samples, and (time, keys) of the map every 10 ms."""
+        """Ends sampling and gives the Recording."""
         self.process.send_signal(signal.SIGTERM)
         output, errors = self.process.communicate(timeout=30)
         assert self.process.returncode == 0, errors.decode()
-        lines = [json.loads(line) for line in output.splitlines()]
-        assert lines[-1]["lost"] == 0, f"the reader lost {lines[-1]['lost']} samples"
-        self.samples = [Sample(line) for line in lines if "time" in line]
-        self.dumps = [(line["dump"], set(line["keys"])) for line in lines if "dump" in line]
-        return self.samples
+        return Recording(self.first + output)
 
     def kill(self):
         if self.process.poll() is None:
@@ -121,20 +128,21 @@ BY_FUNCTION = {
 
 
 class Judge:
-    """Knows what each sample of one server has to carry, and what it does carry."""
+    """Knows what each sample of one server has to carry: by its stack, the client's rows and the exported spans."""
 
-    def __init__(self, server, rows, spans, unix_offset_ns=None):
-        self.text = Text(server.build)
-        plan = Plan(server.path, program=BURNER_AGENT)
-        self.sites = {row["symbol"]: row["vaddr"] for row in plan.rows}
-        self.pid = server.pid
+    def __init__(self, build, pid, rows, spans, plan_rows):
+        self.text = Text(build)
+        self.sites = {row["symbol"]: row["vaddr"] for row in plan_rows if row["attach"]}
+        self.pid = pid
         self.rows = {row["trace_id"]: row for row in rows}
-        self.spans = {}  # (trace id, kind): one span each
-        for span in spans:
-            if span.pid == server.pid:
-                self.spans[span.trace_id, span.kind] = span
+        # Of a trace there is one span of each kind.
+        self.spans = {(span.trace_id, span.kind): span for span in spans if span.pid == pid}
         self.ids = {span.span_id: span for span in spans}
-        self.offset = time.time_ns() - time.monotonic_ns() if unix_offset_ns is None else unix_offset_ns
+        self.offset = 0
+
+    @classmethod
+    def of(cls, server, rows, spans):
+        return cls(server.build, server.pid, rows, spans, Plan(server.path, program=BURNER_AGENT).rows)
 
     def beyond(self, symbol, ip):
         # At the site, or in the trap there: the instruction is 1 byte for as long as a breakpoint is on it.
@@ -147,8 +155,8 @@ class Judge:
                 return ELSEWHERE  # what the signal interrupted has no frame of its own
             if i == 0 and name.startswith("runtime.asyncPreempt"):
                 return ELSEWHERE  # before it has its own frame, that of the function it interrupts is missed
-            if name == "runtime.mcall":
-                return ELSEWHERE  # the functions behind are of the goroutine that is leaving
+            if name == "runtime.mcall" or name.startswith("runtime.mstart"):
+                return ELSEWHERE  # behind is the goroutine that is leaving, or the one that made the thread
             if name in BY_FUNCTION:
                 return BY_FUNCTION[name]
             grows = i > 0 and functions[i - 1].startswith("runtime.morestack")
@@ -169,12 +177,12 @@ class Judge:
         at = sample.time_ns + self.offset
         return row is not None and row["start_unix_ns"] - TOLERANCE_NS <= at <= row["end_unix_ns"] + TOLERANCE_NS
 
-    def is_context_of(self, sample, span):
+    def is_context_of(self, sample, span, late_ns=TOLERANCE_NS):
         at = sample.time_ns + self.offset
         return (
             span is not None
             and (span.trace_id, span.span_id) == (sample.trace_id, sample.span_id)
-            and span.start - TOLERANCE_NS <= at <= span.end + TOLERANCE_NS
+            and span.start - TOLERANCE_NS <= at <= span.end + late_ns
         )
 
     def verdict(self, sample):
@@ -182,9 +190,9 @@ class Judge:
         expected = self.expected(sample.stack)
         if expected == APART or expected == ELSEWHERE:
             # Whatever it carries must be a live span's.
-            if sample.span_id is None or self.is_context_of(sample, self.ids.get(sample.span_id)):
-                return expected, APART
-            return expected, "wrong"
+            late_ns = TRAP_NS if expected == APART else TOLERANCE_NS
+            live = sample.span_id is None or self.is_context_of(sample, self.ids.get(sample.span_id), late_ns)
+            return expected, APART if live else "wrong"
         if expected == NONE:
             return expected, "right" if sample.span_id is None else "wrong"
         if sample.span_id is None:
@@ -192,9 +200,10 @@ class Judge:
         span = self.spans.get((sample.trace_id, INTERNAL if expected == NESTED else SERVER))
         return expected, "right" if self.is_in_flight(sample) and self.is_context_of(sample, span) else "wrong"
 
-    def judge(self, samples, begin_ns=0, end_ns=1 << 63):
-        """Of the samples of this server that were taken between two times of time.monotonic_ns()."""
-        own = (sample for sample in samples if sample.tgid == self.pid)
+    def judge(self, recording, begin_ns=0, end_ns=1 << 63):
+        """The samples of this server that were taken between two times of time.monotonic_ns()."""
+        self.offset = recording.unix_offset_ns
+        own = (sample for sample in recording.samples if sample.tgid == self.pid)
         return Judgement(self, [sample for sample in own if begin_ns <= sample.time_ns < end_ns])
 
 
@@ -238,12 +247,12 @@ class Judgement:
             lines.append(f"  {verdict}: had to be {expected}, is {span}{where}; {stack}")
         return "\n".join(lines)
 
-    def assert_right(self, least, share=0.995):
+    def assert_right(self, least, share=0.995, apart=0.02):
         """Enough samples in every kind of span, almost all with a context, none with a wrong one."""
         assert self.total("wrong") == 0, self
         assert self.inside >= least, self
         assert self.share_right >= share, self
-        assert self.total(APART, APART) <= 0.02 * self.inside, self
+        assert self.total(APART, APART) <= apart * self.inside, self
         for function in ("main.burnNested", "main.burnServer", "main.burnChild"):
             assert self.by_function[function, "right"] >= least / 10, f"{function}: {self}"
         assert self.total("right", NONE) > 0, f"none outside of spans: {self}"

@@ -19,8 +19,8 @@ def test_profiler_first(burner, trace, read_contexts, load):
     reader = read_contexts(server)
     agent = trace(server, "--profile-link", "jit")
     rows = load(server, "-d", "3s", "-c", 8, targets=[BURN])
-    samples = reader.finish()
-    Judge(server, rows, agent.stop()).judge(samples).assert_right(least=3 * 20)
+    recording = reader.finish()
+    Judge.of(server, rows, agent.stop()).judge(recording).assert_right(least=3 * 20)
 
 
 def test_profiler_restarted_under_load(burner, trace, read_contexts, load):
@@ -33,10 +33,10 @@ def test_profiler_restarted_under_load(burner, trace, read_contexts, load):
         time.sleep(3)
         runs.append(reader.finish())
     rows = traffic.finish(interrupt=True)
-    judge = Judge(server, rows, agent.stop())
-    begin_ns = runs[0][0].time_ns + SETTLE_NS
-    for samples in runs:
-        judge.judge(samples, begin_ns).assert_right(least=40)
+    judge = Judge.of(server, rows, agent.stop())
+    begin_ns = runs[0].samples[0].time_ns + SETTLE_NS
+    for recording in runs:
+        judge.judge(recording, begin_ns).assert_right(least=40)
 
 
 @pytest.mark.parametrize("mode", ["jit", "eager"])
@@ -53,10 +53,10 @@ def test_agent_restarted_under_load(burner, trace, read_contexts, load, mode):
         spans += agent.stop()
         assert not Map(trace.bpffs).entries(server.pid), "what is left of an agent that was stopped"
     rows = traffic.finish(interrupt=True)
-    samples = reader.finish()
-    judge = Judge(server, rows, spans)
+    recording = reader.finish()
+    judge = Judge.of(server, rows, spans)
     for window in windows:
-        judge.judge(samples, *window).assert_right(least=30)
+        judge.judge(recording, *window).assert_right(least=30)
 
 
 def test_a_killed_agent_leaves_nothing_to_the_next(burner, trace, read_contexts, load):
@@ -77,8 +77,8 @@ def test_a_killed_agent_leaves_nothing_to_the_next(burner, trace, read_contexts,
     agent = trace(server, "--profile-link", "eager")
     wait_until(lambda: not contexts.entries(server.pid), "the next agent reaps what is stale", seconds=2)
     rows = load(server, "-d", "3s", "-c", 8, targets=[BURN])
-    samples = reader.finish()
-    Judge(server, rows, agent.stop()).judge(samples).assert_right(least=3 * 20)
+    recording = reader.finish()
+    Judge.of(server, rows, agent.stop()).judge(recording).assert_right(least=3 * 20)
 
 
 def test_a_killed_agent_under_load(burner, trace, read_contexts, load):
@@ -91,9 +91,9 @@ def test_a_killed_agent_under_load(burner, trace, read_contexts, load):
     agent = trace(server, "--profile-link", "eager")
     begin_ns = time.monotonic_ns() + SETTLE_NS
     time.sleep(4)
-    samples = reader.finish()
+    recording = reader.finish()
     rows = traffic.finish(interrupt=True)
-    Judge(server, rows, agent.stop()).judge(samples, begin_ns).assert_right(least=30)
+    Judge.of(server, rows, agent.stop()).judge(recording, begin_ns).assert_right(least=30)
 
 
 @pytest.mark.parametrize("build", ["go1.19", "go1.27"])
@@ -104,7 +104,7 @@ def test_a_thread_that_ends_leaves_no_entry(burner, trace, read_contexts, load, 
     rows = load(server, "-n", 200, "-c", 8, targets=["/thread?us=4000"])
     assert len(rows.answered()) == 200
     wait_until(lambda: not Map(trace.bpffs).entries(server.pid), "entries of threads that ended are gone", seconds=1)
-    carried = {sample.tid for sample in reader.finish() if sample.span_id}
+    carried = {sample.tid for sample in reader.finish().samples if sample.span_id}
     ended = carried - {int(name) for name in os.listdir(f"/proc/{server.pid}/task")}
     assert len(ended) > 20, f"threads with entries that ended: {len(ended)}"
 
@@ -140,7 +140,7 @@ def test_foreign_entries_survive_everything(burner, trace, read_contexts, load, 
     kept = contexts.entries(server.pid)
     assert {tid: kept.get(tid) for tid in foreign} == foreign
     assert counts["foreign"] > 0, counts
-    samples = [sample for sample in reader.finish() if sample.tid in foreign and sample.span_id]
+    samples = [sample for sample in reader.finish().samples if sample.tid in foreign and sample.span_id]
     assert samples and all(bytes.fromhex(sample.trace_id + sample.span_id) == foreign[sample.tid] for sample in samples)
     # A killed agent and the one after it leave them alone, too.
     trace(server, "--profile-link", mode).kill()
@@ -155,10 +155,10 @@ def test_two_processes_of_one_agent(burner, trace, read_contexts, load):
     reader = read_contexts(*servers)
     traffic = [load.start(server, "-d", "4s", "-c", 8, targets=[BURN]) for server in servers]
     rows = [client.finish() for client in traffic]
-    samples, spans = reader.finish(), agent.stop()
+    recording, spans = reader.finish(), agent.stop()
     for server, own in zip(servers, rows):
-        Judge(server, own, spans).judge(samples).assert_right(least=30)
-    assert not correlation.keys_in_two_dumps(reader.dumps, *(server.pid for server in servers))
+        Judge.of(server, own, spans).judge(recording).assert_right(least=30)
+    assert not correlation.keys_in_two_dumps(recording.dumps, *(server.pid for server in servers))
 
 
 def test_two_agents_two_modes_one_map(burner, trace, read_contexts, load):
@@ -168,12 +168,12 @@ def test_two_agents_two_modes_one_map(burner, trace, read_contexts, load):
     reader = read_contexts(*servers)
     traffic = [load.start(server, "-d", "4s", "-c", 8, targets=[BURN]) for server in servers]
     rows = [client.finish() for client in traffic]
-    samples = reader.finish()
+    recording = reader.finish()
     for server, agent, own, mode in zip(servers, agents, rows, ("jit", "eager")):
-        Judge(server, own, agent.stop()).judge(samples).assert_right(least=30)
+        Judge.of(server, own, agent.stop()).judge(recording).assert_right(least=30)
         assert correlation.publication_of(agent, server) == (mode, "")
         assert correlation.published_counts(agent, server)["foreign"] == 0
-    assert not correlation.keys_in_two_dumps(reader.dumps, servers[0].pid)
+    assert not correlation.keys_in_two_dumps(recording.dumps, servers[0].pid)
 
 
 # /proc/kallsyms as the agent finds it, and what it says of it.
@@ -194,8 +194,8 @@ def test_eager_where_just_in_time_does_not_work(burner, trace, read_contexts, lo
     agent = trace(server, "--profile-link", "jit", prefix=bind)
     reader = read_contexts(server)
     rows = load(server, "-d", "2s", "-c", 8, targets=[BURN])
-    samples = reader.finish()
-    Judge(server, rows, agent.stop()).judge(samples).assert_right(least=2 * 20)
+    recording = reader.finish()
+    Judge.of(server, rows, agent.stop()).judge(recording).assert_right(least=2 * 20)
     mode, reason = correlation.publication_of(agent, server)
     assert mode == "eager" and reason.startswith("eager since just in time does not work here: ") and why in reason
     assert why in agent.log
