@@ -45,26 +45,23 @@ const volatile __u16 oe_f_g_panic __weak = OE_NO_SLOT;
 struct oe_hit {
 	struct pt_regs *ctx;
 	const struct oe_exe *exe;
-	__u64 g_addr;
-	__u64 goid;
+	__u64 g_addr; /* 0: not of a goroutine */
+	__u64 goid;   /* of the goroutine, or oe_flow.id of a thread or a task */
 	__u32 tgid;
 	__u32 generation;
 	__u16 kind;
 	__u8 site_kind; /* enum oe_site_kind */
+	__u8 publication; /* enum oe_publication */
 };
 
-/*
- * Fills *hit and returns true when this hit counts for the Probe whose event kind is given. False: not a real call (the
- * stack is about to grow), not a target, or not a goroutine.
- */
-OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
+/* Fills all of *hit but who is running. False: not a real call (the stack is about to grow), or not a target. */
+OE_INLINE bool __oe_hit_in_target(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx);
 	__u32 exe_row = cookie >> 32;
 	__u32 descriptor = (__u32)cookie;
 	const struct oe_process *process;
 	const struct oe_exe *exe;
-	__u16 goid_offset;
 	__u32 tgid;
 
 	if (OE_DESCRIPTOR_FILTER(descriptor) == OE_FILTER_STACK_CHECK && OE_GO_STACK_CHECK_TAKEN(ctx)) {
@@ -82,17 +79,31 @@ OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
 		oe_count(OE_STAT_OTHER_PROCESS);
 		return false;
 	}
-	goid_offset = oe_fact(exe, oe_f_g_goid);
-	if (goid_offset == OE_UNKNOWN) {
-		oe_count(OE_STAT_FACT_MISSING);
-		return false;
-	}
 	hit->ctx = ctx;
 	hit->exe = exe;
 	hit->tgid = tgid;
 	hit->generation = process->generation;
 	hit->kind = kind;
 	hit->site_kind = OE_DESCRIPTOR_KIND(descriptor);
+	hit->publication = process->publication;
+	return true;
+}
+
+/*
+ * Fills *hit and returns true when this hit counts for the Probe whose event kind is given. False: not a real call (the
+ * stack is about to grow), not a target, or not a goroutine.
+ */
+OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
+{
+	__u16 goid_offset;
+
+	if (!__oe_hit_in_target(hit, ctx, kind))
+		return false;
+	goid_offset = oe_fact(hit->exe, oe_f_g_goid);
+	if (goid_offset == OE_UNKNOWN) {
+		oe_count(OE_STAT_FACT_MISSING);
+		return false;
+	}
 	hit->g_addr = OE_GO_G(ctx);
 	if (oe_read(&hit->goid, sizeof(hit->goid), hit->g_addr + goid_offset) || !hit->goid)
 		return false;

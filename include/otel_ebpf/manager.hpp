@@ -35,6 +35,7 @@
 #include <otel_ebpf/map.hpp>
 #include <otel_ebpf/plan.hpp>
 #include <otel_ebpf/process.hpp>
+#include <otel_ebpf/publication.hpp>
 #include <otel_ebpf/report.hpp>
 #include <otel_ebpf/skeleton.hpp>
 #include <otel_ebpf/target.hpp>
@@ -46,6 +47,7 @@ struct ManagerConfig {
     std::vector<Target> targets = {};
     std::shared_ptr<Sink> sink = {};      // null: spans are counted only
     OptionValues options = {};            // "net_http.route_site" -> false
+    Publication publication = Publication::off;  // of the targets' current spans
     std::uint32_t events_bytes = 0;       // ring buffer, a power of two; 0: as compiled (4 MiB). Counts twice in RSS
     std::uint32_t max_executables = 0;    // rows of the executable table; 0: as compiled (1,024)
     std::chrono::milliseconds interval{20};  // between two reads of the ring buffer
@@ -269,6 +271,11 @@ private:
             if (!link) return Failure(link.error());
             process_links_.push_back(std::move(*link));
         }
+        if (const bpf_program* found = find_program("oe_thread_exit")) {
+            auto link = Link::raw_tracepoint(found, "sched_process_exit");
+            if (!link) return Failure(link.error());
+            process_links_.push_back(std::move(*link));
+        }
         timer_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
         if (!timer_) return fail_errno(Stage::open, "create a timer");
         const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(config_.interval).count();
@@ -278,6 +285,13 @@ private:
         period.it_value = period.it_interval;
         if (::timerfd_settime(timer_.get(), 0, &period, nullptr) != 0) return fail_errno(Stage::open, "set a timer");
         return {};
+    }
+
+    // A program that any bundle may have; null when none has it.
+    const bpf_program* find_program(const char* name) const {
+        for (const Bundle& bundle : config_.bundles)
+            if (const bpf_program* found = ::bpf_object__find_program_by_name(bundle->object(), name)) return found;
+        return nullptr;
     }
 
     // ---- targets ---------------------------------------------------------------------------------------------------
@@ -368,6 +382,7 @@ private:
         row.exe_row = executable.row;
         row.generation = generation;
         row.probes = ~0ULL;
+        row.publication = static_cast<std::uint8_t>(config_.publication);
         if (const auto offset = executable.file->tls_g_offset()) row.tls_g_offset = *offset;
         const auto enter = [&] {
             reader_.add_process(make_process(tgid, row.generation, facts, *executable.file));
@@ -503,14 +518,19 @@ private:
         return {};
     }
 
-    static Error nothing_to_attach(const Executable& file, const AttachPlan& planned) {
-        if (!file.is_go())
+    Error nothing_to_attach(const Executable& file, const AttachPlan& planned) const {
+        const auto is_native = [this](std::string_view name) {
+            return std::any_of(probes_.begin(), probes_.end(), [&](const ProbeSpec& probe) {
+                return probe.abi == Abi::native && (name.empty() || probe.name == name);
+            });
+        };
+        if (!file.is_go() && !is_native({}))
             return {Stage::symbol,
                     {ENOENT, std::system_category()},
                     fmt::format("{}: no Probe fits: not a Go program (no Go build information)", planned.executable),
                     {}};
         for (const PlanRow& row : planned.rows)
-            if (!row.expected || row.absent)
+            if ((!row.expected || row.absent) && (file.is_go() || is_native(row.probe)))
                 return {Stage::symbol, {ENOENT, std::system_category()},
                         fmt::format("{}: no Probe fits: {}: {}", planned.executable, row.symbol, row.reason), {}};
         return {Stage::symbol, {ENOENT, std::system_category()},
@@ -619,6 +639,7 @@ private:
         if (header.kind == OE_KIND_PROCESS_EXIT) {
             note_exit(header.tgid);
             clear_overflow(header.tgid, header.generation);
+            clear_tasks(header.tgid, header.generation);
             return forget(header.tgid, header.generation);
         }
         ++stats_.unknown_kinds;
@@ -651,6 +672,24 @@ private:
         });
         for (const oe_span_key& key : keys)
             if (spans->erase(key).value_or(false)) ++left_open_;
+    }
+
+    // Tasks of a process that is gone.
+    void clear_tasks(std::uint32_t tgid, std::uint32_t generation) const {
+        for (const Bundle& bundle : config_.bundles) {
+            const int fd = ::bpf_object__find_map_fd_by_name(bundle->object(), "oe_tasks");
+            if (fd < 0) continue;
+            const auto tasks = Map<oe_task_key, oe_task>::open(
+                fd, {"oe_tasks", BPF_MAP_TYPE_HASH, sizeof(oe_task_key), sizeof(oe_task), 0, BPF_F_NO_PREALLOC});
+            if (!tasks) return;
+            std::vector<oe_task_key> keys;
+            [[maybe_unused]] const auto walked = tasks->for_each([&](const oe_task_key& key, const oe_task& task) {
+                if (key.tgid == tgid && task.flow.generation == generation) keys.push_back(key);
+                return true;
+            });
+            for (const oe_task_key& key : keys) [[maybe_unused]] const auto erased = tasks->erase(key);
+            return;  // bundles share the map
+        }
     }
 
     Result<Map<oe_span_key, oe_live_span>> overflow_map() const {

@@ -118,8 +118,9 @@ inline std::string percent_decoded(std::string_view text) {
     return pids;
 }
 
-// Attributes of a Go process, after the resource conventions and the environment variables of the SDK specification:
-// OTEL_SERVICE_NAME wins over service.name in OTEL_RESOURCE_ATTRIBUTES, else unknown_service:EXECUTABLE.
+// Attributes of a process, after the resource conventions and the environment variables of the SDK specification:
+// OTEL_SERVICE_NAME wins over service.name in OTEL_RESOURCE_ATTRIBUTES, else unknown_service:EXECUTABLE. An empty
+// go_version: not a Go program, so nothing is said of its runtime, and the language is that of this library.
 [[nodiscard]] inline Resource make_resource(const ProcessFacts& facts, std::string_view go_version) {
     Resource resource;
     const auto set = [&resource](std::string_view key, Resource::Owned value) {
@@ -141,10 +142,12 @@ inline std::string percent_decoded(std::string_view text) {
     if (!facts.service_name.empty()) set(semconv::service_name, facts.service_name);
     set(semconv::process_pid, std::int64_t{facts.pid});
     set(semconv::process_executable_path, facts.executable);
-    set(semconv::process_runtime_name, std::string("go"));
-    set(semconv::process_runtime_version, std::string(go_version));
+    if (!go_version.empty()) {
+        set(semconv::process_runtime_name, std::string("go"));
+        set(semconv::process_runtime_version, std::string(go_version));
+    }
     set(semconv::telemetry_sdk_name, std::string("otel_ebpf"));
-    set(semconv::telemetry_sdk_language, std::string("go"));
+    set(semconv::telemetry_sdk_language, std::string(go_version.empty() ? "cpp" : "go"));
     set(semconv::telemetry_sdk_version, std::string(library_version));
     return resource;
 }
