@@ -135,7 +135,7 @@ OE_USER_INLINE const char *oe_pin_remedy(int error)
 	switch (error) {
 	case EACCES:
 	case EPERM:
-		return " (run as root, or as the user and with the capabilities of the tool that made it)";
+		return " (run as root, or as the user and with the capabilities of the tool that made the pin)";
 	case EROFS:
 		return " (mount the bpffs writable, or name another root)";
 	default:
@@ -197,9 +197,13 @@ OE_USER_INLINE int oe_pin_get(struct oe_pin *pin)
 		return pin->path_error;
 	}
 	if (statfs(pin->root, &status)) {
-		oe_pin_say(pin, "open the pinned map %s: %s: %s (mount a bpffs: mount -t bpf bpf %s)", pin->path, pin->root,
-			   strerror(errno), pin->root);
-		return -ENOTSUP;
+		error = errno;
+		oe_pin_say(pin, "open the pinned map %s: %s: %s", pin->path, pin->root, strerror(error));
+		if (*oe_pin_remedy(error))
+			oe_pin_say(pin, "%s", oe_pin_remedy(error));
+		else
+			oe_pin_say(pin, " (mount a bpffs: mount -t bpf bpf %s)", pin->root);
+		return error == EACCES ? -EACCES : -ENOTSUP;
 	}
 	if ((__u32)status.f_type != OE_BPFFS_MAGIC) {
 		oe_pin_say(pin, "open the pinned map %s: no bpffs at %s (mount one: mount -t bpf bpf %s; or name another root)",

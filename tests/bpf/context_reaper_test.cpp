@@ -3,6 +3,7 @@
 // What is taken out of the shared context map, and what is not.
 #include "test.hpp"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -232,6 +233,41 @@ TEST_CASE("context reaper: what another tool has put in place of our entry stays
     all.publish_foreign(key, 9);
     CHECK(all.reaper->erase_own().value() == oe::Reaped{.notes = 1, .replaced = 1});
     CHECK(all.has(key, 9));
+}
+
+TEST_CASE("context reaper: nor is an entry lost that another tool writes at the moment of reaping") {
+    OPEN(all);
+    constexpr std::uint32_t rounds = 3000;
+    const Sleeper target;
+    const oe::ContextKey key = main_thread_of(target);
+    std::atomic<std::uint32_t> begun{0}, written{0};
+    std::thread foreign([&] {
+        std::uint64_t raw = key.raw();
+        const oe_traces_ctx_v1 entry = oe::to_traces_ctx_v1(context_of(9));
+        for (std::uint32_t round = 1; round <= rounds; ++round) {
+            while (begun < round) ::sched_yield();
+            for (volatile std::uint32_t wait = 0; wait < round * 7 % 20'000;) wait = wait + 1;
+            ::bpf_map_update_elem(all.map->fd(), &raw, &entry, BPF_ANY);
+            written = round;
+        }
+    });
+    std::uint32_t lost = 0, before = 0, after = 0;
+    for (std::uint32_t round = 1; round <= rounds; ++round) {
+        if (!all.map->set(key, context_of(1)) ||
+            !all.reaper->owned().notes().update(key.raw(), note_of(1, {no_process, 1})))
+            break;
+        begun = round;
+        const auto reaped = all.reaper->reap();
+        while (written < round) ::sched_yield();
+        lost += all.has(key, 9) ? 0 : 1;
+        if (reaped) ++(reaped->replaced == 1 ? before : after);
+    }
+    foreign.join();
+    CHECK(before + after == rounds);
+    CHECK(lost == 0);
+    // It did come down to the moment.
+    CHECK(before > 0);
+    CHECK(after > 0);
 }
 
 TEST_CASE("context reaper: a note without an entry goes with its tool") {
