@@ -100,6 +100,66 @@ struct oe_go_origin {
 };
 OE_STATIC_ASSERT(sizeof(struct oe_go_origin) == 24, "no hidden padding");
 
+/* ---- contexts that SDKs publish inside processes (OTEP 4947) ------------------------------------------------- */
+
+/* What is known of the current thread's own context. */
+enum oe_sdk_state {
+	OE_SDK_ABSENT = 0, /* the process publishes no context of its own */
+	OE_SDK_NONE = 1,   /* it does, but this thread has no valid one now */
+	OE_SDK_VALID = 2,
+};
+
+enum oe_tls_kind {
+	OE_TLS_UNKNOWN = 0, /* the process publishes contexts where they can't be found: every read gives OE_SDK_NONE */
+	OE_TLS_STATIC = 1,  /* the variable is at the thread pointer + offset */
+	OE_TLS_DTV = 2,     /* at dynamic thread vector[module_id] + offset */
+};
+
+/* Where otel_thread_ctx_v1 of a process' current thread is; value of oe_sdk_threads, by tgid. */
+struct oe_tls_location {
+	__s64 offset;
+	__u64 module_id;
+	__s32 dtv_offset;        /* of the vector's address from the thread pointer */
+	__s16 dtv_count_offset;  /* of the number of entries, from the vector */
+	__u8 dtv_stride;         /* bytes per entry */
+	__u8 kind;               /* enum oe_tls_kind */
+};
+OE_STATIC_ASSERT(sizeof(struct oe_tls_location) == 24, "no hidden padding");
+
+#define OE_THREAD_ATTRS_BYTES 256
+
+/* Attributes of a thread context as published: {key u8, length u8, bytes} one after the other. */
+struct oe_thread_attrs {
+	__u16 size_bytes;      /* in bytes[] */
+	__u16 published_bytes; /* above size_bytes: cut, or not readable */
+	__u8 bytes[OE_THREAD_ATTRS_BYTES];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_thread_attrs) == 4 + OE_THREAD_ATTRS_BYTES, "no hidden padding");
+
+/* ---- pprof labels of goroutines ----------------------------------------------------------------------------- */
+
+enum oe_go_labels_format {
+	OE_GO_LABELS_MAP = 0,   /* up to go1.23 */
+	OE_GO_LABELS_SLICE = 1, /* since go1.24 */
+};
+
+#define OE_GO_LABELS 10
+#define OE_GO_LABEL_KEY 16   /* with the NUL */
+#define OE_GO_LABEL_VALUE 48 /* with the NUL: room for a trace id in hex */
+
+struct oe_go_label {
+	char key[OE_GO_LABEL_KEY];
+	char value[OE_GO_LABEL_VALUE];
+};
+
+struct oe_go_labels {
+	__u16 published; /* labels that the goroutine has; above count: not read */
+	__u8 count;
+	__u8 cut;        /* 1: a key or value was too long */
+	struct oe_go_label label[OE_GO_LABELS];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_go_labels) == 4 + OE_GO_LABELS * 64, "no hidden padding");
+
 /* ---- attach cookie: executable row << 32 | site descriptor -------------------------------------------------- */
 
 enum oe_site_kind {
