@@ -92,12 +92,12 @@ TEST_CASE("sampler: stacks, thread and time of a process, and the entry of the c
         CHECK((sample.time_ns >= begin && sample.time_ns <= end));
         CHECK(sample.process_start_ns != 0);
         of_the_other_thread += sample.tid != tid ? 1 : 0;
-        if (sample.source == OE_SAMPLE_NO_CONTEXT) {
+        if (sample.source == OE_CTX_NOBODY) {
             late += i >= without && sample.tid == tid ? 1 : 0;
             continue;
         }
         ++with_context;
-        CHECK(sample.source == OE_SAMPLE_EBPF);
+        CHECK(sample.source == OE_CTX_EBPF);
         CHECK(i >= without);
         CHECK(sample.tid == tid);
         CHECK(std::memcmp(&sample.ctx, &entry, sizeof(entry)) == 0);
