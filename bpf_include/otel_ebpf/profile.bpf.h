@@ -12,8 +12,9 @@
 #ifndef OTEL_EBPF_PROFILE_BPF_H
 #define OTEL_EBPF_PROFILE_BPF_H
 
+#include <otel_ebpf/context_order.bpf.h>
+#include <otel_ebpf/go_labels.bpf.h>
 #include <otel_ebpf/sample.h>
-#include <otel_ebpf/traces_ctx.bpf.h>
 
 #if OE_BPF_SIDE && defined(__bpf__)
 
@@ -40,6 +41,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } oe_sampled __weak SEC(".maps");
+
+/* Go processes whose labels are read, by tgid. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, OE_MAX_SAMPLED);
+	__type(key, __u32);
+	__type(value, struct oe_sample_go);
+} oe_sampled_go __weak SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -81,11 +90,40 @@ OE_INLINE void __oe_sample_top(struct oe_sample *sample)
 		__builtin_memset(sample->user_top, 0, sizeof(sample->user_top));
 }
 
-/* Whom the thread works for. */
-OE_INLINE void __oe_sample_context(struct oe_sample *sample)
+/* Which span the thread works for. */
+OE_NOINLINE int __oe_sample_context(struct oe_sample *sample)
 {
-	if (oe_traces_ctx_current(&sample->ctx))
-		sample->source = OE_SAMPLE_EBPF;
+	struct oe_traces_ctx_v1 ebpf;
+	struct oe_trace_ctx sdk;
+	bool have_ebpf;
+	int sdk_state;
+
+	if (!sample)
+		return 0;
+	sdk_state = oe_thread_context_read(sample->tgid, &sdk);
+	have_ebpf = oe_traces_ctx_current(&ebpf);
+	sample->source = oe_context_choose(sample->tgid, sdk_state, &sdk, have_ebpf, &ebpf, &sample->ctx,
+					   &sample->other_ctx);
+	oe_thread_context_attrs(sample->tgid, &sample->attrs);
+	return 0;
+}
+
+/* The labels of the goroutine that runs on this thread, also while it is in C or on a stack of the runtime. */
+OE_NOINLINE int __oe_sample_labels(struct oe_sample *sample)
+{
+	const struct oe_sample_go *go;
+	__u64 g, m, current_g;
+	__u32 tgid;
+
+	if (!sample)
+		return 0;
+	tgid = sample->tgid;
+	go = bpf_map_lookup_elem(&oe_sampled_go, &tgid);
+	if (!go || oe_read(&g, sizeof(g), __oe_thread_pointer() + go->tls_g_offset) || !g)
+		return 0;
+	if (oe_read(&m, sizeof(m), g + go->g_m) || oe_read(&current_g, sizeof(current_g), m + go->m_curg))
+		return 0;
+	return oe_go_labels_read(current_g, go->g_labels, go->format, &sample->labels);
 }
 
 /* For a program of type perf_event; `ctx` is its context. Returns 0. */
@@ -102,7 +140,10 @@ OE_INLINE int oe_sample_take(void *ctx)
 		__oe_sample_count(OE_SAMPLES_LOST);
 		return 0;
 	}
-	__builtin_memset(sample, 0, __builtin_offsetof(struct oe_sample, kernel_stack));
+	__builtin_memset(sample, 0, __builtin_offsetof(struct oe_sample, labels));
+	sample->labels.count = 0;
+	sample->labels.cut = 0;
+	sample->labels.published = 0;
 	sample->time_ns = bpf_ktime_get_ns();
 	sample->tgid = key >> 32;
 	sample->tid = key;
@@ -112,6 +153,7 @@ OE_INLINE int oe_sample_take(void *ctx)
 	sample->process_start_ns = BPF_CORE_READ(task, group_leader, start_boottime);
 	sample->exec_id = BPF_CORE_READ(task, self_exec_id);
 	__oe_sample_context(sample);
+	__oe_sample_labels(sample);
 	sample->kernel_bytes = bpf_get_stack(ctx, sample->kernel_stack, sizeof(sample->kernel_stack), 0);
 	sample->user_bytes = bpf_get_stack(ctx, sample->user_stack, sizeof(sample->user_stack), BPF_F_USER_STACK);
 	if (sample->user_bytes > 0)

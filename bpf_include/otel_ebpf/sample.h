@@ -9,12 +9,16 @@
 #define OE_SAMPLE_FRAMES 127 /* of each stack; as kernel.perf_event_max_stack */
 #define OE_SAMPLE_TOP 2      /* words at the user stack pointer */
 
-/* Where a trace context came from. */
-enum oe_sample_source {
-	OE_SAMPLE_NO_CONTEXT = 0,
-	OE_SAMPLE_SDK = 1,  /* the thread context that the process publishes itself */
-	OE_SAMPLE_EBPF = 2, /* this thread's entry of traces_ctx_v1 */
+/* Where a Go process keeps the labels of its goroutines; value of oe_sampled_go, by tgid. */
+struct oe_sample_go {
+	__s32 tls_g_offset; /* of g from the thread pointer */
+	__u16 g_m;          /* offsets of members: g.m, m.curg, g.labels */
+	__u16 m_curg;
+	__u16 g_labels;
+	__u8 format; /* enum oe_go_labels_format */
+	__u8 pad;
 };
+OE_STATIC_ASSERT(sizeof(struct oe_sample_go) == 12, "no hidden padding");
 
 /* Stacks are leaf first; of callers, the address to return to. */
 struct oe_sample {
@@ -25,18 +29,19 @@ struct oe_sample {
 	__u32 tid;
 	__u32 cpu;
 	char comm[16];
-	__u8 source;       /* enum oe_sample_source: of ctx */
-	__u8 other_source; /* of other_ctx */
-	__u8 pad[2];
+	__u8 source; /* of ctx: enum oe_ctx_source (context_order.bpf.h) */
+	__u8 pad[3];
 	struct oe_traces_ctx_v1 ctx;       /* the one that counts; all zero: none */
-	struct oe_traces_ctx_v1 other_ctx; /* the one that lost, for comparison */
+	struct oe_traces_ctx_v1 other_ctx; /* the one that lost, when there were two */
 	__s32 kernel_bytes; /* of kernel_stack; 0: user code was interrupted; below 0: -errno */
 	__s32 user_bytes;   /* of user_stack; below 0: -errno */
 	__u64 user_top[OE_SAMPLE_TOP]; /* all zero: not read */
+	struct oe_go_labels labels;    /* of the goroutine */
+	struct oe_thread_attrs attrs;  /* of the thread context that the process publishes itself */
 	__u64 kernel_stack[OE_SAMPLE_FRAMES];
 	__u64 user_stack[OE_SAMPLE_FRAMES];
 };
-OE_STATIC_ASSERT(sizeof(struct oe_sample) == 128 + 16 * OE_SAMPLE_FRAMES, "no hidden padding");
+OE_STATIC_ASSERT(sizeof(struct oe_sample) == 128 + 644 + 260 + 16 * OE_SAMPLE_FRAMES, "no hidden padding");
 
 /* Counters of the sampler: one slot each in the per-CPU array oe_sample_stats. */
 enum oe_sample_stat {

@@ -15,6 +15,7 @@
 
 #include <otel_ebpf/context_map.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
+#include <otel_ebpf/profile/go_labels.hpp>
 #include <otel_ebpf/profile/recorder.hpp>
 #include <otel_ebpf/profile/sampler.hpp>
 #include <otel_ebpf/profile/sampler_object.hpp>
@@ -89,6 +90,7 @@ void print_summary(const oe::profile::Recorder& recorder, const oe::profile::Sam
     add(stats.cut_stacks, "stacks cut");
     add(stats.astray_stacks, "stacks that ended outside of code");
     add(stats.failed_stacks, "stacks not walked");
+    add(stats.cut_labels, "with labels cut");
     add(stats.gone_processes, "processes gone before they were read");
     std::fprintf(stderr, "%s\n", text.c_str());
 }
@@ -113,7 +115,10 @@ int profile(const Options& options) {
     if (!contexts->shared()) std::fprintf(stderr, "warning: %s\n", contexts->message().c_str());
     auto object = oe::profile::SamplerObject<profile_bpf>::load(contexts->fd());
     if (!object) return report_error(object.error(), exit_code_of(object.error()));
-    oe::profile::Recorder recorder(options.hz);
+    auto labels = oe::profile::GoLabels::open(object->object());
+    if (!labels) return report_error(labels.error(), exit_code_of(labels.error()));
+    for (const pid_t pid : options.pids) labels->add(static_cast<std::uint32_t>(pid));
+    oe::profile::Recorder recorder(options.hz, [&labels](std::uint32_t tgid) { labels->add(tgid); });
     auto started = oe::profile::Sampler::start(object->object(),
                                                {.hz = options.hz, .pids = options.pids, .all = options.all},
                                                [&recorder](const oe_sample& sample) { recorder.add(sample); });

@@ -3,12 +3,16 @@
 // The sampler on this very process.
 #include "test.hpp"
 
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -88,12 +92,12 @@ TEST_CASE("sampler: stacks, thread and time of a process, and the entry of the c
         CHECK((sample.time_ns >= begin && sample.time_ns <= end));
         CHECK(sample.process_start_ns != 0);
         of_the_other_thread += sample.tid != tid ? 1 : 0;
-        if (sample.source == OE_SAMPLE_NO_CONTEXT) {
+        if (sample.source == OE_CTX_NOBODY) {
             late += i >= without && sample.tid == tid ? 1 : 0;
             continue;
         }
         ++with_context;
-        CHECK(sample.source == OE_SAMPLE_EBPF);
+        CHECK(sample.source == OE_CTX_EBPF);
         CHECK(i >= without);
         CHECK(sample.tid == tid);
         CHECK(std::memcmp(&sample.ctx, &entry, sizeof(entry)) == 0);
@@ -140,6 +144,42 @@ TEST_CASE("sampler: what can't be sampled is refused with the reason") {
           std::string::npos);
     CHECK(failure_of(object.object(), {.all = true, .interval = std::chrono::milliseconds(0)}).what.find("interval") !=
           std::string::npos);
+}
+
+// OTEL_EBPF_MAY_UNPLUG: this machine is a guest of the test's own.
+TEST_CASE("sampler: a CPU that goes offline is sampled no more, and again when it is back") {
+    SKIP_UNLESS_LOADABLE();
+    if (std::getenv("OTEL_EBPF_MAY_UNPLUG") == nullptr) SKIP_TEST("not in a guest that may lose a CPU");
+    const std::string path = "/sys/devices/system/cpu/cpu1/online";
+    const auto set_online = [&path](const char* state) {
+        std::ofstream file(path);
+        file << state;
+        return static_cast<bool>(file.flush());
+    };
+    const Object object = load();
+    std::size_t on_cpu1 = 0;
+    auto sampler = Sampler::start(object.object(), {.hz = 199, .pids = {::getpid()}},
+                                  [&on_cpu1](const oe_sample& sample) { on_cpu1 += sample.cpu == 1 ? 1 : 0; });
+    REQUIRE(sampler);
+    const std::size_t all = (*sampler)->stats().cpus;
+    REQUIRE(all > 1);
+    const auto poll_until_cpus_are = [&sampler](std::size_t cpus) {
+        for (int i = 0; i < 500 && (*sampler)->stats().cpus != cpus; ++i) (*sampler)->poll(std::chrono::milliseconds(20));
+        return (*sampler)->stats().cpus == cpus;
+    };
+    REQUIRE(set_online("0"));
+    CHECK(poll_until_cpus_are(all - 1));
+    REQUIRE(set_online("1"));
+    CHECK(poll_until_cpus_are(all));
+    on_cpu1 = 0;
+    cpu_set_t only_cpu1;
+    CPU_ZERO(&only_cpu1);
+    CPU_SET(1, &only_cpu1);
+    std::thread([&only_cpu1] {
+        if (::sched_setaffinity(0, sizeof(only_cpu1), &only_cpu1) == 0) burn_cpu(0.2);
+    }).join();
+    (*sampler)->stop();
+    CHECK(on_cpu1 > 5);
 }
 
 TEST_CASE("sampler: a process that exits is no live target any more") {

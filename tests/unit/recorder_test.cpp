@@ -91,10 +91,10 @@ TEST_CASE("recorder: samples that share everything are one, others are not; tabl
     sample.tid += 1;
     recorder.add(sample);
     set_ids(sample.ctx, 1, 2);
-    sample.source = OE_SAMPLE_EBPF;
+    sample.source = OE_CTX_EBPF;
     recorder.add(sample);
     set_ids(sample.ctx, 1, 3);
-    sample.source = OE_SAMPLE_SDK;
+    sample.source = OE_CTX_SDK;
     recorder.add(sample);
     recorder.add(own_sample({two_frames[0]}));
     const Profile& profile = recorder.profile();
@@ -118,10 +118,9 @@ TEST_CASE("recorder: differences between the context that counts and the other o
     Recorder recorder(99);
     oe_sample sample = own_sample(two_frames);
     set_ids(sample.ctx, 1, 1);
-    set_ids(sample.other_ctx, 1, 1);
-    sample.source = OE_SAMPLE_SDK;
+    sample.source = OE_CTX_SDK;
     recorder.add(sample);  // there is no other
-    sample.other_source = OE_SAMPLE_EBPF;
+    set_ids(sample.other_ctx, 1, 1);
     recorder.add(sample);  // the same
     set_ids(sample.other_ctx, 1, 2);
     recorder.add(sample);
@@ -133,6 +132,33 @@ TEST_CASE("recorder: differences between the context that counts and the other o
     CHECK(counts[0].from_sdk == 4);
     CHECK(counts[0].span_differs == 1);
     CHECK(counts[0].trace_differs == 1);
+}
+
+TEST_CASE("recorder: labels of the application tell samples apart; those that did not fit are counted") {
+    std::vector<std::uint32_t> programs;
+    Recorder recorder(99, [&programs](std::uint32_t tgid) { programs.push_back(tgid); });
+    oe_sample sample = own_sample(two_frames);
+    recorder.add(sample);
+    std::strcpy(sample.labels.label[0].key, "route");
+    std::strcpy(sample.labels.label[0].value, "/pay");
+    std::memset(sample.labels.label[1].key, 'k', OE_GO_LABEL_KEY);  // without an end
+    sample.labels.count = sample.labels.published = 2;
+    recorder.add(sample);
+    recorder.add(sample);
+    sample.labels.published = 3;
+    recorder.add(sample);
+    const Profile& profile = recorder.profile();
+    REQUIRE(profile.samples.size() == 2);
+    CHECK(profile.samples[0].labels.empty());
+    const std::vector<std::pair<std::string, std::string>> expected{{"route", "/pay"},
+                                                                    {std::string(OE_GO_LABEL_KEY, 'k'), ""}};
+    CHECK(profile.samples[1].labels == expected);
+    CHECK(profile.samples[1].count() == 3);
+    CHECK(recorder.stats().cut_labels == 1);
+    sample.labels.count = 255;
+    recorder.add(sample);
+    CHECK(recorder.profile().samples[2].labels.size() == OE_GO_LABELS);
+    CHECK(programs == std::vector<std::uint32_t>{static_cast<std::uint32_t>(::getpid())});
 }
 
 TEST_CASE("recorder: a process that is gone, or whose number another one has now, keeps its addresses") {

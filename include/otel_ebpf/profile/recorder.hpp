@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include <otel_ebpf/clock.hpp>
+#include <otel_ebpf/context_order.bpf.h>
 #include <otel_ebpf/log.hpp>
 #include <otel_ebpf/process.hpp>
 #include <otel_ebpf/profile/kernel_symbols.hpp>
@@ -49,6 +51,7 @@ struct RecorderStats {
     std::uint64_t cut_stacks = 0;             // deeper than OE_SAMPLE_FRAMES
     std::uint64_t astray_stacks = 0;          // end where frame pointers led out of all code
     std::uint64_t failed_stacks = 0;          // the kernel could not walk them
+    std::uint64_t cut_labels = 0;             // samples with more or longer labels than a record holds
     std::uint64_t gone_processes = 0;         // exited before their mappings could be read
 
     [[nodiscard]] std::uint64_t with_context() const { return from_sdk + from_ebpf; }
@@ -57,8 +60,11 @@ struct RecorderStats {
 // Give it each sample soon after it was taken: a process that is gone can't be asked any more.
 class Recorder {
 public:
+    // Called with the first sample of each program that a process runs.
+    using OnProgram = std::function<void(std::uint32_t tgid)>;
+
     // hz: the rate that was asked of the Sampler.
-    explicit Recorder(unsigned hz) {
+    explicit Recorder(unsigned hz, OnProgram on_program = {}) : on_program_(std::move(on_program)) {
         profile_.period_ns = 1'000'000'000 / std::max(hz, 1u);
         profile_.start_unix_ns = now_ns(CLOCK_REALTIME);
         started_ns_ = now_ns(CLOCK_MONOTONIC);
@@ -69,9 +75,10 @@ public:
         Process& process = process_of(sample);
         count(sample, process.counts);
         const SampleKey key{process.index, sample.tid, stack_of(sample, process), sample.source,
-                            std::string(reinterpret_cast<const char*>(&sample.ctx), sizeof(sample.ctx))};
+                            std::string(reinterpret_cast<const char*>(&sample.ctx), sizeof(sample.ctx)),
+                            labels_of(sample.labels)};
         const auto [position, is_new] = samples_.try_emplace(key, profile_.samples.size());
-        if (is_new) profile_.samples.push_back(new_sample(sample, process.index, std::get<2>(key)));
+        if (is_new) profile_.samples.push_back(new_sample(sample, key));
         profile_.samples[position->second].times_unix_ns.push_back(clock_.to_unix_ns(sample.time_ns));
     }
 
@@ -91,8 +98,9 @@ public:
 private:
     // tgid, start and exec: one address space.
     using ProcessKey = std::tuple<std::uint32_t, std::uint64_t, std::uint64_t>;
-    // process, tid, stack, source, ids
-    using SampleKey = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint8_t, std::string>;
+    using Labels = std::vector<std::pair<std::string, std::string>>;
+    // process, tid, stack, source, ids, labels
+    using SampleKey = std::tuple<std::uint32_t, std::uint32_t, std::uint32_t, std::uint8_t, std::string, Labels>;
     using Locations = std::vector<std::uint32_t>;
 
     struct Process {
@@ -110,6 +118,7 @@ private:
         const auto [position, is_new] = processes_.try_emplace(key);
         Process& process = position->second;
         if (!is_new) return process;
+        if (on_program_) on_program_(sample.tgid);
         process.index = static_cast<std::uint32_t>(profile_.processes.size());
         const std::string name(sample.comm, ::strnlen(sample.comm, sizeof(sample.comm)));
         profile_.processes.push_back({sample.tgid, name, {}});
@@ -137,25 +146,36 @@ private:
     void count(const oe_sample& sample, ProcessCounts& counts) {
         ++stats_.samples;
         ++counts.samples;
-        const bool is_sdk = sample.source == OE_SAMPLE_SDK, is_ebpf = sample.source == OE_SAMPLE_EBPF;
+        const bool is_sdk = sample.source == OE_CTX_SDK, is_ebpf = sample.source == OE_CTX_EBPF;
         stats_.from_sdk += is_sdk ? 1 : 0;
         stats_.from_ebpf += is_ebpf ? 1 : 0;
         counts.from_sdk += is_sdk ? 1 : 0;
         counts.from_ebpf += is_ebpf ? 1 : 0;
-        if (sample.source == OE_SAMPLE_NO_CONTEXT || sample.other_source == OE_SAMPLE_NO_CONTEXT) return;
+        stats_.cut_labels += sample.labels.cut != 0 || sample.labels.published > sample.labels.count ? 1 : 0;
         const oe_traces_ctx_v1 &won = sample.ctx, &lost = sample.other_ctx;
+        if (TraceId::from_bytes(lost.trace_id).is_zero()) return;
         if (std::memcmp(won.trace_id, lost.trace_id, sizeof(won.trace_id)) != 0) ++counts.trace_differs;
         else if (std::memcmp(won.span_id, lost.span_id, sizeof(won.span_id)) != 0) ++counts.span_differs;
     }
 
-    static Sample new_sample(const oe_sample& record, std::uint32_t process, std::uint32_t stack) {
+    // As the application has set them, in their order.
+    static Labels labels_of(const oe_go_labels& labels) {
+        Labels out;
+        const auto text = [](const auto& field) { return std::string(field, ::strnlen(field, sizeof(field))); };
+        for (std::size_t i = 0; i < std::min<std::size_t>(labels.count, OE_GO_LABELS); ++i)
+            out.emplace_back(text(labels.label[i].key), text(labels.label[i].value));
+        return out;
+    }
+
+    static Sample new_sample(const oe_sample& record, const SampleKey& key) {
         Sample sample;
-        sample.process = process;
+        sample.process = std::get<0>(key);
         sample.tid = record.tid;
-        sample.stack = stack;
-        sample.source = record.source == OE_SAMPLE_SDK    ? ContextSource::sdk
-                        : record.source == OE_SAMPLE_EBPF ? ContextSource::ebpf
-                                                          : ContextSource::none;
+        sample.stack = std::get<2>(key);
+        sample.labels = std::get<Labels>(key);
+        sample.source = record.source == OE_CTX_SDK    ? ContextSource::sdk
+                        : record.source == OE_CTX_EBPF ? ContextSource::ebpf
+                                                       : ContextSource::none;
         sample.trace_id = TraceId::from_bytes(record.ctx.trace_id);
         sample.span_id = SpanId::from_bytes(record.ctx.span_id);
         return sample;
@@ -270,6 +290,7 @@ private:
     using LocationKey = std::tuple<std::uint32_t, std::uint64_t, bool, std::string, std::int64_t>;
     using MappingKey = std::tuple<std::string, std::uint64_t, std::uint64_t, std::uint64_t, std::string>;
 
+    OnProgram on_program_;
     Profile profile_;
     RecorderStats stats_;
     ClockOffset clock_;

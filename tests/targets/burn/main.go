@@ -5,7 +5,11 @@
 // and main.inlined (part of middle's code). The line of each loop body ends with its name.
 package main
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+	"runtime/pprof"
+)
 
 var sink uint64
 
@@ -37,6 +41,7 @@ func outer() {
 }
 
 func main() {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("route", "/pay", "tenant", "blue")))
 	fmt.Println("burning")
 	for {
 		outer()
