@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <sys/resource.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -134,7 +134,9 @@ int main(int argc, char** argv) {
     }
     std::signal(SIGTERM, [](int) { stopped = 1; });
     std::signal(SIGINT, [](int) { stopped = 1; });
-    ::setpriority(PRIO_PROCESS, 0, -20);  // dumps come on time although the processes that it samples want every CPU
+    // Dumps come on time although the processes that are sampled want every CPU.
+    const sched_param priority{1};
+    if (::sched_setscheduler(0, SCHED_RR, &priority) != 0) fail("run before all others (needs CAP_SYS_NICE)", errno);
     const unsigned long hz = std::strtoul(argv[2], nullptr, 10);
     const double seconds = std::strtod(argv[3], nullptr);
 

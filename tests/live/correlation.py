@@ -151,7 +151,7 @@ class Judge:
     def expected(self, stack):
         functions = self.text.functions(stack)
         for i, name in enumerate(functions):
-            if name.startswith("runtime.sigtramp"):
+            if name.startswith(("runtime.sigtramp", "runtime.sigreturn")):
                 return ELSEWHERE  # what the signal interrupted has no frame of its own
             if i == 0 and name.startswith("runtime.asyncPreempt"):
                 return ELSEWHERE  # before it has its own frame, that of the function it interrupts is missed
