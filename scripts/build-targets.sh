@@ -6,6 +6,9 @@
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
 #   burner-goX.Y, burner-goX.Y-stripped   tests/targets/burner, likewise
 #   client                                tests/targets/client
+#   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
+#   burn-cpp, burn-cpp-pie, ...           the same in C++
+#   context-reader                        examples/03-context-map/readers/go, which needs modules from the Go proxy
 #   bad-*                                 files and programs that an agent has to refuse
 #
 # Skips what is up to date. A toolchain that can't be had costs its programs only, with a line that begins with SKIPPED.
@@ -54,6 +57,7 @@ build_go() {
 	fi
 	mod=$out/.$1.mod
 	sed "s/^go .*/go ${3%.*}/" "$2/go.mod" >"$mod"
+	[ ! -f "$2/go.sum" ] || cp "$2/go.sum" "${mod%.mod}.sum"
 	if log=$(cd "$2" && GOTOOLCHAIN=$(toolchain "$3") CGO_ENABLED=0 \
 		"$go" build -buildvcs=false -modfile="$mod" -ldflags="${4-}" -o "$out/$1" . 2>&1); then
 		touch "$out/$1" # go leaves an identical file as it is
@@ -66,13 +70,32 @@ build_go() {
 }
 
 for release in $releases; do
-	for program in server burner; do
+	for program in server burner burn; do
 		name=$program-go${release%.*}
 		build_go "$name" "$root/tests/targets/$program" "$release"
 		build_go "$name-stripped" "$root/tests/targets/$program" "$release" "-s -w"
 	done
 done
+(
+	export GOFLAGS=-buildmode=pie
+	build_go burn-go1.26-pie "$root/tests/targets/burn" 1.26.8 "-s -w"
+)
 build_go client "$root/tests/targets/client" 1.26.8
+build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
+
+# build_cxx NAME SOURCE FLAGS...
+build_cxx() {
+	name=$1 source=$2
+	shift 2
+	up_to_date "$out/$name" "$source" && return 0
+	${CXX:-c++} -O1 -fno-omit-frame-pointer "$@" -o "$out/$name" "$source"
+	echo "built $name"
+}
+burn=$root/tests/targets/burn.cpp
+build_cxx burn-cpp "$burn" -no-pie
+build_cxx burn-cpp-pie "$burn" -pie -fPIE
+build_cxx burn-cpp-dynsym "$burn" -pie -fPIE -rdynamic -s # functions in .dynsym only
+build_cxx burn-cpp-stripped "$burn" -pie -fPIE -s
 
 if ! up_to_date "$out/bad-not-go" "$root/tests/targets/not_go.c"; then
 	${CC:-cc} -O1 -o "$out/bad-not-go" "$root/tests/targets/not_go.c"

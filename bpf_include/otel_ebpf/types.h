@@ -10,6 +10,8 @@
 
 #ifdef __cplusplus
 #define OE_STATIC_ASSERT static_assert
+#elif __STDC_VERSION__ < 201112L /* C99 */
+#define OE_STATIC_ASSERT(condition, text) extern char oe_static_assertion[(condition) ? 1 : -1]
 #else
 #define OE_STATIC_ASSERT _Static_assert
 #endif

@@ -90,17 +90,18 @@ struct ContextMapOptions {
     bool private_if_refused = false;  // a pin of another shape gives a private map, not an error
 };
 
-// ROOT/otel/traces_ctx_v1. A pin is never removed or replaced, and nobody's entries are touched unless asked for by key.
+// ROOT/otel/traces_ctx_v1. The pin is never removed or replaced, and no entry is touched but by its key.
 class ContextMap {
 public:
-    // Opens the pin or makes it; safe against other tools that do so now. Where it can't be shared (no bpffs, read-only,
-    // no permission) the map is private and message() says why, once and for people. An error is: a pin of another
-    // shape (EPROTO, every differing field named), or that no map can be created at all (EPERM without CAP_BPF).
+    // Opens the pin or makes it; safe against other tools that do so now. Where it can't be shared (no bpffs, no
+    // permission, read-only) the map is private and message() says why, for people. Errors: the pin has another shape
+    // (EPROTO, every differing field named), or no map can be made at all (EPERM without CAP_BPF).
     [[nodiscard]] static Result<ContextMap> open(const ContextMapOptions& options = {}) {
         return make(detail::PinnedMap::open(::oe_traces_ctx_spec(), options.bpffs_root, options.private_if_refused),
                     options.bpffs_root);
     }
-    // Makes nothing: an error where there is no pin (ENOENT) or no bpffs (ENOTSUP). For tools that only look.
+    // Makes nothing: an error where there is no pin (ENOENT) or no bpffs (ENOTSUP), and never private. For tools that
+    // only look.
     [[nodiscard]] static Result<ContextMap> open_existing(const std::string& bpffs_root = {}) {
         return make(detail::PinnedMap::open_existing(::oe_traces_ctx_spec(), bpffs_root), bpffs_root);
     }

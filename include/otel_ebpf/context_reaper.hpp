@@ -73,8 +73,8 @@ public:
     [[nodiscard]] static Result<ContextReaper> open(const ContextMap& contexts) {
         if (!in_initial_pid_namespace())
             return fail(Stage::unsupported,
-                        "reap entries of dead threads: not in the initial PID namespace, whose ids the context map holds: "
-                        "run on the host or with its PID namespace (docker run --pid=host, hostPID: true)",
+                        "reap entries of dead threads: not in the initial PID namespace, whose ids the context map "
+                        "holds: run on the host or with its PID namespace (docker run --pid=host, hostPID: true)",
                         EINVAL);
         auto owner = ContextOwner::self();
         if (!owner) return Failure(std::move(owner).error());
@@ -89,8 +89,8 @@ public:
     [[nodiscard]] ContextOwner owner() const { return owner_; }
     [[nodiscard]] const OwnedContexts& owned() const { return owned_; }
 
-    // Removes the noted entries of dead tools and of dead threads, and their notes. An entry that is not as it was noted
-    // is another tool's and stays. Costs about 10 us per note.
+    // Removes the noted entries of dead tools and of dead threads, and their notes. An entry that is not as it was
+    // noted is another tool's and stays. Reads a file of /proc per note.
     [[nodiscard]] Result<Reaped> reap() const {
         std::map<std::uint64_t, bool> dead_tools;  // several notes each
         dead_tools[owner_.raw()] = false;

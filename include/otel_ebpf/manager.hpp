@@ -49,8 +49,8 @@ struct ManagerConfig {
     std::vector<Target> targets = {};
     std::shared_ptr<Sink> sink = {};      // null: spans are counted only
     OptionValues options = {};            // "net_http.route_site" -> false
-    // Of current spans, for targets that don't say; needs a bundle with publish.programs.h. `off` with no target that says
-    // otherwise leaves the shared map alone.
+    // Of current spans, for targets that don't say; needs a bundle with publish.programs.h. `off`, with no target that
+    // says otherwise, leaves the shared map alone.
     Publication publication = Publication::jit;
     std::string bpffs_root = {};          // of the shared map; "": OTEL_EBPF_BPF_FS_PATH, else /sys/fs/bpf
     std::uint32_t events_bytes = 0;       // ring buffer, a power of two; 0: as compiled (4 MiB). Counts twice in RSS
@@ -368,7 +368,8 @@ private:
         auto position = executables_.find(*identity);
         if (position == executables_.end() && is_followed_path(detail::link_target(link))) {
             const Publication publication = publication_of_followed(detail::link_target(link));
-            auto attached = attach_executable(link, detail::link_target(link), 0, publication);  // the file was replaced
+            // The file was replaced.
+            auto attached = attach_executable(link, detail::link_target(link), 0, publication);
             if (!attached) {
                 report_.targets.push_back({tgid, link, {}, RowState::failed, attached.error().what});
                 return;

@@ -108,8 +108,8 @@ struct TaskStat {
     return stat;
 }
 
-// Whether that thread will never run again: it is gone, or a zombie. False where /proc hides it (hidepid). Ids are those
-// of this PID namespace.
+// Whether that thread will never run again: it is gone, or a zombie. False where /proc hides it (hidepid). Ids are
+// those of this PID namespace.
 [[nodiscard]] inline bool thread_has_ended(std::uint32_t tgid, std::uint32_t tid) {
     const auto stat = parse_task_stat(detail::read_whole(fmt::format("/proc/{}/task/{}/stat", tgid, tid)));
     if (stat) return stat->ended();
@@ -150,8 +150,9 @@ struct TaskStat {
     return pids;
 }
 
-// Attributes of a Go process, after the resource conventions and the environment variables of the SDK specification:
-// OTEL_SERVICE_NAME wins over service.name in OTEL_RESOURCE_ATTRIBUTES, else unknown_service:EXECUTABLE.
+// Attributes of a process, after the resource conventions and the environment variables of the SDK specification:
+// OTEL_SERVICE_NAME wins over service.name in OTEL_RESOURCE_ATTRIBUTES, else unknown_service:EXECUTABLE. An empty
+// go_version: not a Go program, so nothing is said of its runtime, and the language is that of this library.
 [[nodiscard]] inline Resource make_resource(const ProcessFacts& facts, std::string_view go_version) {
     Resource resource;
     const auto set = [&resource](std::string_view key, Resource::Owned value) {
@@ -173,10 +174,12 @@ struct TaskStat {
     if (!facts.service_name.empty()) set(semconv::service_name, facts.service_name);
     set(semconv::process_pid, std::int64_t{facts.pid});
     set(semconv::process_executable_path, facts.executable);
-    set(semconv::process_runtime_name, std::string("go"));
-    set(semconv::process_runtime_version, std::string(go_version));
+    if (!go_version.empty()) {
+        set(semconv::process_runtime_name, std::string("go"));
+        set(semconv::process_runtime_version, std::string(go_version));
+    }
     set(semconv::telemetry_sdk_name, std::string("otel_ebpf"));
-    set(semconv::telemetry_sdk_language, std::string("go"));
+    set(semconv::telemetry_sdk_language, std::string(go_version.empty() ? "cpp" : "go"));
     set(semconv::telemetry_sdk_version, std::string(library_version));
     return resource;
 }

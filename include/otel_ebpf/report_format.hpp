@@ -98,7 +98,8 @@ namespace otel_ebpf {
                                     "cpu-clock timer; not by samplers on hardware counters, off-CPU or probe-triggered "
                                     "samplers, nor by tools that poll the map", report.publication.map));
     if (any(Publication::eager))
-        lines.push_back(fmt::format("current spans are published in {} at every change (eager)", report.publication.map));
+        lines.push_back(
+            fmt::format("current spans are published in {} at every change (eager)", report.publication.map));
     return lines;
 }
 

@@ -160,7 +160,8 @@ private:
         bpf_program* program = nullptr;
         while ((program = ::bpf_object__next_program(bundle_.object(), program)) != nullptr) {
             const std::string name = ::bpf_program__name(program);
-            if (refused.contains(name) || settings_.left_out.contains(name)) ::bpf_program__set_autoload(program, false);
+            if (refused.contains(name) || settings_.left_out.contains(name))
+                ::bpf_program__set_autoload(program, false);
             if (settings_.kernel.uprobe_multi && settings_.uprobe_programs.contains(name))
                 ::bpf_program__set_expected_attach_type(program,
                                                         static_cast<bpf_attach_type>(attach_type_uprobe_multi));

@@ -41,7 +41,8 @@ public:
         if (!reaper) return Failure(std::move(reaper.error()).in("publish current spans"));
         note(contexts->message());
         note(reaper->owned().message());
-        report_.publication.map = contexts->shared() ? contexts->bpffs_root() + "/otel/" OE_TRACES_CTX_NAME : "private";
+        report_.publication.map =
+            contexts->shared() ? contexts->bpffs_root() + "/otel/" OE_TRACES_CTX_NAME : "a private map";
         contexts_.emplace(std::move(*contexts));
         reaper_.emplace(std::move(*reaper));
         timer_address_ = JitHooks::timer_address();
