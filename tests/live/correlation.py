@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-"""Samples of a profiler that knows the shared map only, and which context each has to carry by the functions on its stack.
+"""Samples of a profiler that knows the shared map only, and which context each has to carry by its stack.
 
 Nothing here uses the library's own symbols or addresses, save where the agent's plan says that its sites are.
 """
@@ -74,7 +74,7 @@ class Reader:
 
 
 class Text:
-    """Functions of a burner by address: the symbols of the plain twin, whose functions are where the stripped one's are."""
+    """Functions of a burner by address: by the symbols of the plain twin, which has them at the same addresses."""
 
     def __init__(self, build):
         self.path = TARGETS / f"burner-{build}"
@@ -242,7 +242,7 @@ class Judgement:
         for expected, verdict, sample in self.bad[:5]:
             span = self.judge.ids.get(sample.span_id)
             at = sample.time_ns + self.judge.offset
-            where = f", {(at - span.start) / 1e6:.3f} ms after start, {(span.end - at) / 1e6:.3f} before end" if span else ""
+            where = f", {(at - span.start) / 1e6:.3f} ms in, {(span.end - at) / 1e6:.3f} ms to go" if span else ""
             stack = " < ".join(self.judge.text.functions(sample.stack)[:8])
             lines.append(f"  {verdict}: had to be {expected}, is {span}{where}; {stack}")
         return "\n".join(lines)
