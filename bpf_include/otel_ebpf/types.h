@@ -100,6 +100,66 @@ struct oe_go_origin {
 };
 OE_STATIC_ASSERT(sizeof(struct oe_go_origin) == 24, "no hidden padding");
 
+/* ---- contexts that SDKs publish inside processes (OTEP 4947) ------------------------------------------------- */
+
+/* What is known of the current thread's own context. */
+enum oe_sdk_state {
+	OE_SDK_ABSENT = 0, /* the process publishes no context of its own */
+	OE_SDK_NONE = 1,   /* it does, but this thread has no valid one now */
+	OE_SDK_VALID = 2,
+};
+
+enum oe_tls_kind {
+	OE_TLS_UNKNOWN = 0, /* the process publishes contexts where they can't be found: every read gives OE_SDK_NONE */
+	OE_TLS_STATIC = 1,  /* the variable is at the thread pointer + offset */
+	OE_TLS_DTV = 2,     /* at dynamic thread vector[module_id] + offset */
+};
+
+/* Where otel_thread_ctx_v1 of a process' current thread is; value of oe_sdk_threads, by tgid. */
+struct oe_tls_location {
+	__s64 offset;
+	__u64 module_id;
+	__s32 dtv_offset;        /* of the vector's address from the thread pointer */
+	__s16 dtv_count_offset;  /* of the number of entries, from the vector */
+	__u8 dtv_stride;         /* bytes per entry */
+	__u8 kind;               /* enum oe_tls_kind */
+};
+OE_STATIC_ASSERT(sizeof(struct oe_tls_location) == 24, "no hidden padding");
+
+#define OE_THREAD_ATTRS_BYTES 256
+
+/* Attributes of a thread context as published: {key u8, length u8, bytes} one after the other. */
+struct oe_thread_attrs {
+	__u16 size_bytes;      /* in bytes[] */
+	__u16 published_bytes; /* above size_bytes: cut, or not readable */
+	__u8 bytes[OE_THREAD_ATTRS_BYTES];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_thread_attrs) == 4 + OE_THREAD_ATTRS_BYTES, "no hidden padding");
+
+/* ---- pprof labels of goroutines ----------------------------------------------------------------------------- */
+
+enum oe_go_labels_format {
+	OE_GO_LABELS_MAP = 0,   /* up to go1.23 */
+	OE_GO_LABELS_SLICE = 1, /* since go1.24 */
+};
+
+#define OE_GO_LABELS 10
+#define OE_GO_LABEL_KEY 16   /* with the NUL */
+#define OE_GO_LABEL_VALUE 48 /* with the NUL: room for a trace id in hex */
+
+struct oe_go_label {
+	char key[OE_GO_LABEL_KEY];
+	char value[OE_GO_LABEL_VALUE];
+};
+
+struct oe_go_labels {
+	__u16 published; /* labels that the goroutine has; above count: not read */
+	__u8 count;
+	__u8 cut;        /* 1: a key or value was too long */
+	struct oe_go_label label[OE_GO_LABELS];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_go_labels) == 4 + OE_GO_LABELS * 64, "no hidden padding");
+
 /* ---- attach cookie: executable row << 32 | site descriptor -------------------------------------------------- */
 
 enum oe_site_kind {
@@ -124,6 +184,8 @@ enum oe_arg_convention {
 	OE_ARGS_GO_REGISTERS = 0, /* ABIInternal, live at this site */
 	OE_ARGS_GO_RESULTS = 1,   /* result registers of the call before the site */
 	OE_ARGS_NONE = 2,
+	OE_ARGS_NATIVE_REGISTERS = 3, /* System V ABI, live at this site */
+	OE_ARGS_NATIVE_RESULTS = 4,
 };
 
 /*
@@ -239,6 +301,42 @@ struct oe_span_key {
 	__u32 depth;
 };
 
+/* ---- threads and tasks: what spans of programs other than Go belong to --------------------------------------- */
+
+/* A thread's own course of work, or a task's: one of those that are multiplexed over threads. */
+struct oe_flow {
+	__u64 id;         /* in place of a goid, never given out twice; 0: no span yet */
+	__u32 generation; /* of the process: another one's flow is none */
+	__u32 live;       /* 1: `ctx` is that of the innermost span, and it is sampled */
+	struct oe_traces_ctx_v1 ctx;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_flow) == 40, "no hidden padding");
+
+/* Of one thread, in task storage. */
+struct oe_thread {
+	struct oe_flow own;
+	__u64 task;       /* that the thread works on; 0: none */
+	__u32 generation; /* of the process when the task was resumed */
+	__u32 pad;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_thread) == 56, "no hidden padding");
+
+/* Key of oe_tasks. */
+struct oe_task_key {
+	__u64 task; /* what the Probe calls it, not 0: a number or an address of the runtime's own */
+	__u32 tgid;
+	__u32 pad;
+};
+
+/* A task that has spans, or that was begun by one. */
+struct oe_task {
+	struct oe_flow flow;
+	struct oe_trace_ctx parent; /* the span in which the task began; flags only of a valid one */
+	__u32 tid;                  /* of the thread that works on it; 0: suspended */
+	__u32 has_parent;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_task) == 80, "no hidden padding");
+
 /* ---- counters: one slot each in the per-CPU array oe_stats -------------------------------------------------- */
 
 enum oe_stat {
@@ -257,6 +355,8 @@ enum oe_stat {
 	OE_STAT_PROCESSES_FULL,    /* processes lost: oe_processes full */
 	OE_STAT_HEADERS_INCOMPLETE,/* header maps larger than what is walked */
 	OE_STAT_BAD_TRACEPARENT,   /* malformed or duplicate traceparent, ignored */
+	OE_STAT_THREADS_FULL,      /* spans lost: no memory for what is known of their thread, or oe_tasks full */
+	OE_STAT_TASK_UNKNOWN,      /* spans not opened: not known which task the thread works on */
 	OE_STAT_MAX,
 };
 

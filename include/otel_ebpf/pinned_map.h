@@ -36,7 +36,8 @@
 /* What the map is. Every field must agree: a peer may refuse any other shape, or read garbage from it. */
 struct oe_pinned_map_spec {
 	const char *folder;     /* of the pin, below the root of the bpffs */
-	const char *name;       /* of the pin and of the map, at most 15 characters */
+	const char *pin;        /* the file in it */
+	const char *name;       /* of the map, at most 15 characters */
 	const char *if_private; /* what is lost when the map can't be shared; ends the message about it */
 	__u32 type;
 	__u32 key_size;
@@ -125,7 +126,7 @@ OE_USER_INLINE void oe_pin_init(struct oe_pin *pin, const struct oe_pinned_map_s
 	}
 	memcpy(pin->root, root, length);
 	if (oe_pin_print(pin->folder, sizeof(pin->folder), "%s/%s", pin->root, spec->folder) ||
-	    oe_pin_print(pin->path, sizeof(pin->path), "%s/%s", pin->folder, spec->name))
+	    oe_pin_print(pin->path, sizeof(pin->path), "%s/%s", pin->folder, spec->pin))
 		pin->path_error = -ENAMETOOLONG;
 }
 
@@ -135,7 +136,7 @@ OE_USER_INLINE const char *oe_pin_remedy(int error)
 	switch (error) {
 	case EACCES:
 	case EPERM:
-		return " (run as root, or as the user and with the capabilities of the tool that made it)";
+		return " (run as root, or as the user and with the capabilities of the tool that made the pin)";
 	case EROFS:
 		return " (mount the bpffs writable, or name another root)";
 	default:
@@ -193,13 +194,17 @@ OE_USER_INLINE int oe_pin_get(struct oe_pin *pin)
 
 	oe_pin_forget_text(pin);
 	if (pin->path_error) {
-		oe_pin_say(pin, "open the pinned map %s below a bpffs: the path of its root is too long", pin->spec->name);
+		oe_pin_say(pin, "open the pinned map %s below a bpffs: the path of its root is too long", pin->spec->pin);
 		return pin->path_error;
 	}
 	if (statfs(pin->root, &status)) {
-		oe_pin_say(pin, "open the pinned map %s: %s: %s (mount a bpffs: mount -t bpf bpf %s)", pin->path, pin->root,
-			   strerror(errno), pin->root);
-		return -ENOTSUP;
+		error = errno;
+		oe_pin_say(pin, "open the pinned map %s: %s: %s", pin->path, pin->root, strerror(error));
+		if (*oe_pin_remedy(error))
+			oe_pin_say(pin, "%s", oe_pin_remedy(error));
+		else
+			oe_pin_say(pin, " (mount a bpffs: mount -t bpf bpf %s)", pin->root);
+		return error == EACCES ? -EACCES : -ENOTSUP;
 	}
 	if ((__u32)status.f_type != OE_BPFFS_MAGIC) {
 		oe_pin_say(pin, "open the pinned map %s: no bpffs at %s (mount one: mount -t bpf bpf %s; or name another root)",

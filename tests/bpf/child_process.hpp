@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -53,14 +54,14 @@ inline bool become_nobody(std::initializer_list<unsigned> capabilities) {
     return ::syscall(SYS_capset, &header, data) == 0;
 }
 
-// From here on bpf(2) refuses `command` with EPERM, as a container's policy may. False when that failed.
-inline bool forbid_bpf_command(std::uint32_t command) {
+// From here on bpf(2) refuses `command` with `error`, as a container's policy may. False when that failed.
+inline bool forbid_bpf_command(std::uint32_t command, std::uint32_t error = EPERM) {
     sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_bpf, 0, 3),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, command, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     const sock_fprog program{sizeof(code) / sizeof(code[0]), code};

@@ -234,16 +234,31 @@ TEST_CASE("context map: another user's pin") {
     const auto map = oe::ContextMap::open({.bpffs_root = bpffs.root()});
     REQUIRE(map);
     const std::string root = bpffs.root();
-    CHECK(contains(in_child([&root] {
-                       return become_nobody({cap_bpf, cap_perfmon}) ? outcome(root) : "no capset";
-                   }),
+    const std::string with_cap_bpf =
+        in_child([&root] { return become_nobody({cap_bpf, cap_perfmon}) ? outcome(root) : "no capset"; });
+    INFO(with_cap_bpf);
+    CHECK(contains(with_cap_bpf,
                    "private, works: open the pinned map " + root +
                        "/otel/traces_ctx_v1: Permission denied (run as root, or as the user and with the capabilities "
-                       "of the tool that made it); going on with a private map: "));
+                       "of the tool that made the pin); going on with a private map: "));
     // Without CAP_BPF there is no map at all.
     const std::string nothing = in_child([&root] { return become_nobody({}) ? outcome(root) : "no capset"; });
+    INFO(nothing);
     CHECK(contains(nothing, "error 1: open the pinned map " + root + "/otel/traces_ctx_v1: Permission denied"));
     CHECK(contains(nothing, "; create the map traces_ctx_v1: Operation not permitted (needs CAP_BPF)"));
+}
+
+TEST_CASE("context map: a root that can't be reached") {
+    SKIP_UNLESS_LOADABLE();
+    char folder[] = "/tmp/otel_ebpf_closed.XXXXXX";  // mode 0700
+    REQUIRE(::mkdtemp(folder) != nullptr);
+    const std::string root = std::string(folder) + "/bpf";
+    const std::string told =
+        in_child([&root] { return become_nobody({cap_bpf, cap_perfmon}) ? outcome(root) : "no capset"; });
+    INFO(told);
+    CHECK(contains(told, "private, works: open the pinned map " + root + "/otel/traces_ctx_v1: " + root +
+                             ": Permission denied (run as root, or "));
+    ::rmdir(folder);
 }
 
 TEST_CASE("context map: the kernel does not let this process pin or open pins") {
@@ -256,6 +271,16 @@ TEST_CASE("context map: the kernel does not let this process pin or open pins") 
                    "private, works: open the pinned map " + root +
                        "/otel/traces_ctx_v1: Operation not permitted (run as root, or "));
     CHECK(pinned_map_id(root + "/otel/traces_ctx_v1") == 0);
+}
+
+TEST_CASE("context map: a pin that others make and remove all the time ends in a private map") {
+    NEW_BPFFS(bpffs);
+    const std::string root = bpffs.root();
+    const std::string told =
+        in_child([&root] { return forbid_bpf_command(BPF_OBJ_PIN, EEXIST) ? outcome(root) : "no seccomp"; });
+    INFO(told);
+    CHECK(contains(told, "private, works: open or create the pinned map " + root +
+                             "/otel/traces_ctx_v1: in 16 attempts it was neither there nor absent; going on with "));
 }
 
 TEST_CASE("context map: the root is the argument, else the environment's, else the usual one") {
