@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -134,9 +133,6 @@ int main(int argc, char** argv) {
     }
     std::signal(SIGTERM, [](int) { stopped = 1; });
     std::signal(SIGINT, [](int) { stopped = 1; });
-    // Dumps come on time although the processes that are sampled want every CPU.
-    const sched_param priority{1};
-    if (::sched_setscheduler(0, SCHED_RR, &priority) != 0) fail("run before all others (needs CAP_SYS_NICE)", errno);
     const unsigned long hz = std::strtoul(argv[2], nullptr, 10);
     const double seconds = std::strtod(argv[3], nullptr);
 
