@@ -9,11 +9,14 @@
 #include <sstream>
 #include <string>
 
+#include <coro.hpp>
 #include <ledger.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
 #include <otel_ebpf/probes/net_http.hpp>
+#include <pool.hpp>
 
 #include "agent.skel.h"
+#include "native_watch.skel.h"
 #include "privileges.hpp"
 #include "settle_watch.skel.h"
 
@@ -44,12 +47,16 @@ std::string conditions() {
 
 }  // namespace
 
-TEST_CASE("load: every program of the agent and of settle-watch, within 10 % of the recorded verifier's work") {
+TEST_CASE("load: every program of the agent, settle-watch and native-watch, within 10 % of the recorded verifier's work") {
     SKIP_UNLESS_LOADABLE();
     Counts counts;
     count("agent", oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>), counts);
     count("settle_watch", oe::bundle(ledger::settle<settle_watch_bpf>), counts);
-    CHECK(counts.size() == 10 + 5);
+    using Native = native_watch_bpf;
+    count("native_watch",
+          oe::bundle(pool::exchange<Native>, pool::charge<Native>, coro_pack::exchange<Native>, coro_pack::step<Native>),
+          counts);
+    CHECK(counts.size() == 10 + 5 + 15);
 
     if (std::getenv("OTEL_EBPF_RECORD") != nullptr) {
         std::ofstream record(record_path);
