@@ -47,15 +47,15 @@ std::string conditions() {
 
 }  // namespace
 
-TEST_CASE("load: every program of the agent, settle-watch and native-watch, within 10 % of the recorded verifier's work") {
+TEST_CASE("load: every program of agent, settle-watch and native-watch, within 10 % of the recorded verifier's work") {
     SKIP_UNLESS_LOADABLE();
     Counts counts;
     count("agent", oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>), counts);
     count("settle_watch", oe::bundle(ledger::settle<settle_watch_bpf>), counts);
     using Native = native_watch_bpf;
-    count("native_watch",
-          oe::bundle(pool::exchange<Native>, pool::charge<Native>, coro_pack::exchange<Native>, coro_pack::step<Native>),
-          counts);
+    const auto native = oe::bundle(pool::exchange<Native>, pool::charge<Native>, coro_pack::exchange<Native>,
+                                   coro_pack::step<Native>);
+    count("native_watch", native, counts);
     CHECK(counts.size() == 10 + 5 + 15);
 
     if (std::getenv("OTEL_EBPF_RECORD") != nullptr) {

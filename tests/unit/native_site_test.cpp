@@ -211,3 +211,37 @@ TEST_CASE("native site: a switch is told from a jump to nobody knows where") {
     indirect.raw("85 ff").short_branch("74", "end").raw("48 8b 07 ff e0").label("end").raw("c3");
     CHECK(error_of(none.returns_of(native(indirect))).find("an indirect jump may lead") != std::string::npos);
 }
+
+TEST_CASE("native site: the nops before a function are not taken for a call of it") {
+    Assembler f(base + 0x20), g(base + 0x40);
+    f.raw("48 ff c8 c3");
+    g.raw("55").call(base + 0x20).raw("eb 00 5d c3");
+    std::vector<std::byte> text(0x60, std::byte{0xcc});
+    const auto put = [&](Assembler& part) {
+        const site::Code code = part.code();
+        std::copy(code.bytes.begin(), code.bytes.end(), text.begin() + static_cast<std::ptrdiff_t>(code.vaddr - base));
+    };
+    put(f);
+    put(g);
+    const auto ends = [&](std::string_view before) {
+        for (std::size_t i = 0; i < before.size() / 3; ++i)
+            text[0x20 - before.size() / 3 + i] = std::byte(std::stoul(std::string(before.substr(3 * i, 2)), nullptr, 16));
+        const site::Section section{base, text};
+        const std::vector<site::Code> known = {native(f), native(g, "g")};
+        site::Image image;
+        image.text = {&section, 1};
+        image.function_at = [&](std::uint64_t vaddr) -> std::optional<site::Code> {
+            for (const site::Code& one : known)
+                if (vaddr >= one.vaddr && vaddr - one.vaddr < one.bytes.size()) return one;
+            return std::nullopt;
+        };
+        return site::end_sites(Arch::x86_64, known[0], image, linux_6_18, 0);
+    };
+    const auto padded = ends("0f 1f 84 00 00 00 00 00 ");  // nopl 0x0(%rax,%rax,1)
+    INFO(error_of(padded));
+    REQUIRE(padded);
+    CHECK(padded->front().rule == Rule::after_call);
+    const auto jumped = ends("cc cc cc e9 00 00 00 00 ");  // a tail call to what comes next
+    REQUIRE(jumped);
+    CHECK(jumped->front().rule == Rule::every_return);
+}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Spans on threads and tasks (thread_span.bpf.h) on the host: nesting, publication, tasks that change threads; against a
-// plain model.
+// Spans on threads and tasks (thread_span.bpf.h) on the host: nesting, publication, tasks that change threads; against
+// a plain model.
 #include "test.hpp"
 
 #include <algorithm>

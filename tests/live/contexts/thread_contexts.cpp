@@ -122,6 +122,6 @@ int main(int argc, char** argv) {
     for (std::size_t i = 0; i < stats.kernel.size(); ++i)
         counters += fmt::format(R"({}"{}": {})", i == 0 ? "" : ", ", oe::stat_names[i], stats.kernel[i]);
     std::ofstream(folder + "/stats.json") << fmt::format(
-        R"({{"entries_left": {}, "samples_lost": {}, "spans": {}, "dropped": {}, "unfinished": {}, "counters": {{{}}}}})",
-        entries, lost, stats.spans, stats.dropped(), stats.unfinished, counters);
+        R"({{"entries_left": {}, "samples_lost": {}, "dropped": {}, "unfinished": {}, "counters": {{{}}}}})", entries,
+        lost, stats.dropped(), stats.unfinished, counters);
 }
