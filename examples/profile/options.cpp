@@ -59,6 +59,12 @@ std::string check_output(const std::string& text) {
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
 }
 
+template <class Id>
+std::string check_id(const std::string& text) {
+    return Id::from_hex(text) ? std::string()
+                              : "'" + text + "' is no id: " + std::to_string(Id::hex_length) + " lower-case hex digits";
+}
+
 int refuse(const std::string& message) {
     std::fprintf(stderr, "otel-ebpf-profile: %s\n", message.c_str());
     return exit_usage;
@@ -84,7 +90,7 @@ std::string add_outputs(const std::vector<std::string>& texts, Options& options)
 std::variant<Options, int> parse_options(int argc, char** argv) {
     Options options;
     std::vector<std::string> pids, outputs;
-    std::string format;
+    std::string format, trace, span;
     double seconds = 10;
     CLI::App app("Samples the CPU: which functions run, and for which trace and span.", "otel-ebpf-profile");
     app.footer(footer);
@@ -104,6 +110,12 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
         ->type_name("KIND[:FILE]");
     app.add_option("--format", format, "of --output otlp: json or protobuf; default: by the file's name")
         ->check(CLI::IsMember({"json", "protobuf"}));
+    app.add_option("--trace", trace, "of --output flame.svg: only the samples of this trace")
+        ->check(check_id<otel_ebpf::TraceId>)
+        ->type_name("HEX");
+    app.add_option("--span", span, "of --output flame.svg: only the samples of this span")
+        ->check(check_id<otel_ebpf::SpanId>)
+        ->type_name("HEX");
     app.add_option("--bpffs-root", options.bpffs_root,
                    "bpffs that holds otel/traces_ctx_v1; default: OTEL_EBPF_BPF_FS_PATH, else /sys/fs/bpf")
         ->type_name("PATH");
@@ -117,6 +129,8 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     if (!pids.empty() && options.all) return refuse("give --pid N or --all, not both");
     for (const std::string& pid : pids) options.pids.push_back(std::stoi(pid));
     if (const std::string problem = add_outputs(outputs, options); !problem.empty()) return refuse(problem);
+    options.trace = otel_ebpf::TraceId::from_hex(trace);
+    options.span = otel_ebpf::SpanId::from_hex(span);
     options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
     if (seconds == 0) options.duration.reset();
     if (!format.empty()) options.format = format == "json" ? Format::json : Format::protobuf;
