@@ -224,8 +224,9 @@ TEST_CASE("native site: the nops before a function are not taken for a call of i
     put(f);
     put(g);
     const auto ends = [&](std::string_view before) {
-        for (std::size_t i = 0; i < before.size() / 3; ++i)
-            text[0x20 - before.size() / 3 + i] = std::byte(std::stoul(std::string(before.substr(3 * i, 2)), nullptr, 16));
+        const std::size_t count = before.size() / 3;
+        for (std::size_t i = 0; i < count; ++i)
+            text[0x20 - count + i] = std::byte(std::stoul(std::string(before.substr(3 * i, 2)), nullptr, 16));
         const site::Section section{base, text};
         const std::vector<site::Code> known = {native(f), native(g, "g")};
         site::Image image;
