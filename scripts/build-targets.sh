@@ -4,6 +4,7 @@
 # Builds the programs that tests attach to: build-targets.sh OUTDIR
 #
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
+#   labels-goX.Y                          tests/targets/labels, by each Go release
 #   client                                tests/targets/client
 #   bad-*                                 files and programs that an agent has to refuse
 #
@@ -68,6 +69,7 @@ for release in $releases; do
 	name=server-go${release%.*}
 	build_go "$name" "$root/tests/targets/server" "$release"
 	build_go "$name-stripped" "$root/tests/targets/server" "$release" "-s -w"
+	build_go "labels-go${release%.*}" "$root/tests/targets/labels" "$release"
 done
 build_go client "$root/tests/targets/client" 1.26.8
 
