@@ -204,3 +204,22 @@ TEST_CASE("sdk contexts: a context is read again when it has changed, and only t
     contexts.poll();
     CHECK(contexts.find(::getpid()) == nullptr);
 }
+
+TEST_CASE("sdk contexts: a key that the table lacks makes it be read again") {
+    auto& publisher = ProcessContextPublisher::instance();
+    REQUIRE_FALSE(publisher.publish({{}, "tlsdesc_v1_dev", {"first"}}));
+    oe::SdkContexts contexts;
+    contexts.watch(::getpid());
+    using Named = std::vector<std::pair<std::string, std::string>>;
+    CHECK(contexts.name_attributes(::getpid(), {{0, "a"}}) == Named{{"first", "a"}});
+    CHECK(contexts.stats().looks == 1);
+    REQUIRE_FALSE(publisher.publish({{}, "tlsdesc_v1_dev", {"first", "second"}}));
+    CHECK(contexts.name_attributes(::getpid(), {{0, "a"}, {1, "b"}}) == Named{{"first", "a"}, {"second", "b"}});
+    CHECK(contexts.stats().looks == 2);
+    // One that nobody has appended costs ten looks a second at most.
+    for (int i = 0; i < 50; ++i) CHECK(contexts.name_attributes(::getpid(), {{0, "a"}, {9, "c"}}) == Named{{"first", "a"}});
+    CHECK(contexts.stats().looks <= 3);
+    CHECK(contexts.stats().unknown_keys == 50);
+    CHECK(contexts.name_attributes(1, {{0, "a"}}).empty());
+    publisher.withdraw();
+}
