@@ -4,6 +4,7 @@
 # Builds the programs that tests attach to: build-targets.sh OUTDIR
 #
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
+#   labels-goX.Y                          tests/targets/labels, by each Go release
 #   client                                tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
@@ -74,6 +75,7 @@ for release in $releases; do
 	build_go "$name-stripped" "$root/tests/targets/server" "$release" "-s -w"
 	build_go "burn-go${release%.*}" "$root/tests/targets/burn" "$release"
 	build_go "burn-go${release%.*}-stripped" "$root/tests/targets/burn" "$release" "-s -w"
+	build_go "labels-go${release%.*}" "$root/tests/targets/labels" "$release"
 done
 (
 	export GOFLAGS=-buildmode=pie

@@ -41,7 +41,7 @@ def burn(targets):
     def start(program, *args, ready="burning"):
         if not os.path.isabs(program) and program in targets:
             pytest.skip(f"{program}: {targets[program]}")
-        # One thread runs Go code at a time and no garbage is collected, so that samples are those of the known functions.
+        # One thread runs Go code at a time and no garbage is collected: samples are those of the known functions.
         process = subprocess.Popen([TARGETS / program, *map(str, args)], stdout=subprocess.PIPE, text=True,
                                    env={**os.environ, "GOMAXPROCS": "1", "GOGC": "off"})
         started.append(process)
