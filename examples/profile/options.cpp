@@ -4,21 +4,19 @@
 
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdio>
+#include <string>
 
 #include <otel_ebpf/version_info.hpp>
+
+#include "outputs.hpp"
 
 namespace profiler {
 namespace {
 
 constexpr const char* footer = R"(Outputs, each of which may be given once:
   folded[:FILE]     one line per stack, for flame graph tools; default: standard output
-  pprof[:FILE]      gzipped profile.proto for `go tool pprof`; default: profile.pb.gz
-  otlp[:FILE]       OTLP profiles, JSON or (FILE ends with .pb, or --format protobuf) protobuf; default: profile.json
-  flame.svg[:FILE]  a flame graph for the browser; default: flame.svg
 FILE may be "-", standard output.
 
 Samples carry the trace and span that their thread works for, where an OpenTelemetry SDK in the process publishes it,
@@ -34,9 +32,6 @@ Exit codes:
 
 Once sampling, one line that begins with "profiling" goes to standard error.)";
 
-constexpr std::array<std::pair<const char*, const char*>, 4> kinds{
-    {{"folded", "-"}, {"pprof", "profile.pb.gz"}, {"otlp", "profile.json"}, {"flame.svg", "flame.svg"}}};
-
 std::string check_pid(const std::string& text) {
     int pid = 0;
     const auto end = text.data() + text.size();
@@ -45,17 +40,19 @@ std::string check_pid(const std::string& text) {
     return "'" + text + "' is no PID";
 }
 
+// "folded:stacks.txt" in its two parts; nullopt when there is no such kind.
 std::optional<OutputChoice> parse_output(const std::string& text) {
     const std::size_t colon = text.find(':');
-    const std::string kind = text.substr(0, colon);
-    for (const auto& [name, where] : kinds)
-        if (kind == name) return OutputChoice{kind, colon == std::string::npos ? where : text.substr(colon + 1)};
-    return std::nullopt;
+    const OutputKind* const kind = find_output_kind(text.substr(0, colon));
+    if (kind == nullptr) return std::nullopt;
+    return OutputChoice{kind->name, colon == std::string::npos ? kind->default_file : text.substr(colon + 1)};
 }
 
 std::string check_output(const std::string& text) {
     const auto output = parse_output(text);
-    if (!output) return "no output '" + text + "'; there are: folded, pprof, otlp, flame.svg, each with [:FILE]";
+    std::string names;
+    for (const OutputKind& kind : output_kinds()) names += (names.empty() ? "" : ", ") + std::string(kind.name);
+    if (!output) return "no output '" + text + "'; there are: " + names + ", each with [:FILE]";
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
 }
 
@@ -84,7 +81,6 @@ std::string add_outputs(const std::vector<std::string>& texts, Options& options)
 std::variant<Options, int> parse_options(int argc, char** argv) {
     Options options;
     std::vector<std::string> pids, outputs;
-    std::string format;
     double seconds = 10;
     CLI::App app("Samples the CPU: which functions run, and for which trace and span.", "otel-ebpf-profile");
     app.footer(footer);
@@ -102,8 +98,6 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--output", outputs, "what to write, see below; repeatable; default: folded")
         ->check(check_output)
         ->type_name("KIND[:FILE]");
-    app.add_option("--format", format, "of --output otlp: json or protobuf; default: by the file's name")
-        ->check(CLI::IsMember({"json", "protobuf"}));
     app.add_option("--bpffs-root", options.bpffs_root,
                    "bpffs that holds otel/traces_ctx_v1; default: OTEL_EBPF_BPF_FS_PATH, else /sys/fs/bpf")
         ->type_name("PATH");
@@ -119,7 +113,6 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     if (const std::string problem = add_outputs(outputs, options); !problem.empty()) return refuse(problem);
     options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
     if (seconds == 0) options.duration.reset();
-    if (!format.empty()) options.format = format == "json" ? Format::json : Format::protobuf;
     return options;
 }
 

@@ -23,11 +23,9 @@ enum ExitCode : int {
 };
 
 struct OutputChoice {
-    std::string kind;   // "folded", "pprof", "otlp", "flame.svg"
+    std::string kind;   // see outputs.hpp
     std::string where;  // a path; "-": standard output
 };
-
-enum class Format { automatic, json, protobuf };
 
 struct Options {
     std::vector<pid_t> pids;
@@ -35,7 +33,6 @@ struct Options {
     unsigned hz = 99;
     std::optional<std::chrono::milliseconds> duration{10'000};  // nullopt: until it is interrupted
     std::vector<OutputChoice> outputs;
-    Format format = Format::automatic;  // of otlp
     std::string bpffs_root;             // "": OTEL_EBPF_BPF_FS_PATH, else /sys/fs/bpf
     bool verbose = false;
 };

@@ -15,9 +15,9 @@ namespace {
 
 namespace oe = otel_ebpf;
 
-std::string encoded([[maybe_unused]] const OutputChoice& output, const oe::profile::Profile& profile) {
-    return oe::profile::to_folded(profile);
-}
+constexpr OutputKind kinds[] = {
+    {"folded", "-", [](const oe::profile::Profile& profile, const OutputChoice&) { return to_folded(profile); }},
+};
 
 oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
     const std::string name = path == "-" ? "standard output" : path;
@@ -31,10 +31,20 @@ oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
 
 }  // namespace
 
+std::span<const OutputKind> output_kinds() {
+    return kinds;
+}
+
+const OutputKind* find_output_kind(const std::string& name) {
+    for (const OutputKind& kind : kinds)
+        if (kind.name == name) return &kind;
+    return nullptr;
+}
+
 oe::Result<void> write_outputs(const Options& options, const oe::profile::Profile& profile) {
     oe::Result<void> result;
     for (const OutputChoice& output : options.outputs) {
-        auto written = write_file(output.where, encoded(output, profile));
+        auto written = write_file(output.where, find_output_kind(output.kind)->encode(profile, output));
         if (!written && result) result = std::move(written);
     }
     return result;
