@@ -2,9 +2,10 @@
 // Copyright The otel_ebpf Authors
 // Where a thread-local variable of an executable or a library is, from any thread's thread pointer.
 //
-// How code reaches the variable is chosen by compiler and linker: a fixed distance from the thread pointer (local-exec),
-// one that the loader computes (initial-exec, static TLSDESC), or a place in the dynamic thread vector (legacy general
-// dynamic, dynamic TLSDESC). What the loader computed stands in the module's GOT, at addresses named by relocations.
+// How code reaches the variable is chosen by compiler and linker: a fixed distance from the thread pointer
+// (local-exec), one that the loader computes (initial-exec, static TLSDESC), or a place in the dynamic thread vector
+// (legacy general dynamic, dynamic TLSDESC). What the loader computed stands in the module's GOT, at addresses named by
+// relocations.
 #pragma once
 
 #include <elf.h>
@@ -95,7 +96,8 @@ inline void add_tls_slots(const ElfFile& elf, std::span<const std::byte> relocat
 
 }  // namespace detail
 
-// nullopt: the file defines no such variable. Looks at .dynsym, then at .symtab: a static executable may export nothing.
+// nullopt: the file defines no such variable. Looks at .dynsym, then at .symtab: a static executable may export
+// nothing.
 [[nodiscard]] inline Result<std::optional<TlsVariable>> find_tls_variable(const ElfFile& elf, std::string_view name) {
     TlsVariable variable;
     std::uint32_t index = 0;

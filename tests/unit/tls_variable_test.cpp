@@ -46,9 +46,9 @@ struct Module {
         variable.st_shndx = 1;
         variable.st_value = at;
         image.sections.push_back({".dynstr", names, 0, SHT_STRTAB});
-        image.sections.push_back(
-            {".dynsym", ElfImage::raw_bytes(Elf64_Sym{}) + ElfImage::raw_bytes(other) + ElfImage::raw_bytes(variable), 0,
-             SHT_DYNSYM});
+        const std::string symbols =
+            ElfImage::raw_bytes(Elf64_Sym{}) + ElfImage::raw_bytes(other) + ElfImage::raw_bytes(variable);
+        image.sections.push_back({".dynsym", symbols, 0, SHT_DYNSYM});
     }
     void relocate(std::uint64_t type, std::uint64_t symbol, std::int64_t addend = 0, std::uint64_t at = slot) {
         const Elf64_Rela relocation{at, ELF64_R_INFO(symbol, type), addend};
@@ -168,9 +168,8 @@ TEST_CASE("tls: the vector of glibc and of musl on both architectures") {
         descriptor.define();
         descriptor.relocate(is_x86 ? 36 : 1031, 2);
         const std::uint64_t index = 0x7f2222220000;
-        const auto dynamic = place_of(descriptor,
-                                      {{{bias + slot, 0x7f1111111111}, {bias + slot + 8, index}, {index, 3}, {index + 8, 24}}},
-                                      one.libc);
+        const Words words{{{bias + slot, 0x7f1111111111}, {bias + slot + 8, index}, {index, 3}, {index + 8, 24}}};
+        const auto dynamic = place_of(descriptor, words, one.libc);
         REQUIRE(legacy);
         REQUIRE(dynamic);
         CHECK(legacy->model == TlsModel::legacy_dynamic);
@@ -199,8 +198,8 @@ TEST_CASE("tls: relocations of a symbol that can't be replaced name its place on
     Module descriptor;
     descriptor.define();
     descriptor.relocate(36, 0, block_offset);
-    CHECK(place_of(descriptor, {{{bias + slot, 1}, {bias + slot + 8, static_cast<std::uint64_t>(-64)}}})->location.offset ==
-          -64);
+    const Words words{{{bias + slot, 1}, {bias + slot + 8, static_cast<std::uint64_t>(-64)}}};
+    CHECK(place_of(descriptor, words)->location.offset == -64);
 }
 
 TEST_CASE("tls: what is not there yet, absurd or unreadable is refused with its reason") {
