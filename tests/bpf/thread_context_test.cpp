@@ -222,6 +222,7 @@ TEST_CASE("thread context: every access model, under a sampler") {
 #if defined(__x86_64__) && !defined(__clang__)
         {"library_descriptor", oe::TlsModel::tlsdesc_static, OE_TLS_STATIC},
         {"plugin_descriptor", oe::TlsModel::tlsdesc_dynamic, OE_TLS_DTV},
+        {"plugin_descriptor_fixed", oe::TlsModel::tlsdesc_dynamic, OE_TLS_DTV},
         {"plugin_descriptor_small", oe::TlsModel::tlsdesc_static, OE_TLS_STATIC},
 #endif
     };
