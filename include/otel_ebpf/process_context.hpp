@@ -159,8 +159,8 @@ inline Failure malformed_context(std::string_view part) {
 
 // The context whose header is at `addr`. nullopt: not newer than `last_published_at_ns` (0: none known). EAGAIN: it is
 // being changed, try again later.
-[[nodiscard]] inline Result<std::optional<ProcessContext>> read_process_context(const ReadMemory& read, std::uint64_t addr,
-                                                                                std::uint64_t last_published_at_ns) {
+[[nodiscard]] inline Result<std::optional<ProcessContext>> read_process_context(
+    const ReadMemory& read, std::uint64_t addr, std::uint64_t last_published_at_ns) {
     constexpr int attempts = 3;
     constexpr std::uint64_t time_offset = offsetof(ProcessContextHeader, published_at_ns);
     for (int attempt = 0; attempt < attempts; ++attempt) {
@@ -195,7 +195,8 @@ inline Failure malformed_context(std::string_view part) {
         context->published_at_ns = *before;
         return std::optional(std::move(*context));
     }
-    return fail(Stage::target, "process context: being changed at each of " + std::to_string(attempts) + " looks", EAGAIN);
+    return fail(Stage::target, "process context: being changed at each of " + std::to_string(attempts) + " looks",
+                EAGAIN);
 }
 
 }  // namespace otel_ebpf

@@ -86,7 +86,8 @@ using ReadMemory = std::function<Result<void>(std::uint64_t addr, std::span<std:
         iovec remote{reinterpret_cast<void*>(addr), out.size()};  // NOLINT(performance-no-int-to-ptr)
         const ssize_t count = ::process_vm_readv(pid, &local, 1, &remote, 1, 0);
         const std::string what = "read memory of PID " + std::to_string(pid);
-        if (count < 0 && errno == EPERM) return fail(Stage::target, what + ": not permitted (needs CAP_SYS_PTRACE)", EPERM);
+        if (count < 0 && errno == EPERM)
+            return fail(Stage::target, what + ": not permitted (needs CAP_SYS_PTRACE)", EPERM);
         if (count < 0) return fail_errno(Stage::target, what);
         if (static_cast<std::size_t>(count) != out.size())
             return fail(Stage::target, what + ": only a part is mapped", EFAULT);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// SdkContexts: what SDKs inside processes publish, kept up to date: Resource, names of attributes, and for BPF the place
-// of each thread's context (map oe_sdk_threads of thread_context.bpf.h).
+// SdkContexts: what SDKs inside processes publish, kept up to date: Resource, names of attributes, and for BPF the
+// place of each thread's context (map oe_sdk_threads of thread_context.bpf.h).
 #pragma once
 
 #include <linux/bpf.h>
@@ -92,15 +92,16 @@ public:
         const auto position = watched_.find(pid);
         return position != watched_.end() && position->second.process ? &*position->second.process : nullptr;
     }
-    // Attributes of a thread context with their names. A key that the table lacks makes it be read again at once, as OTEP
-    // 4947 demands, though not more often than ten times a second; what is unknown then is counted.
+    // Attributes of a thread context with their names. A key that the table lacks makes it be read again at once, as
+    // OTEP 4947 demands, though not more often than ten times a second; what is unknown then is counted.
     [[nodiscard]] std::vector<std::pair<std::string, std::string>> name_attributes(pid_t pid,
                                                                                    const ThreadAttributes& attributes) {
         const auto position = watched_.find(pid);
         if (position == watched_.end() || !position->second.process) return {};
         Watched& watched = position->second;
         const auto& keys = watched.process->context.thread_keys;
-        const bool knows_all = std::ranges::all_of(attributes, [&keys](const auto& pair) { return pair.first < keys.size(); });
+        const bool knows_all =
+            std::ranges::all_of(attributes, [&keys](const auto& pair) { return pair.first < keys.size(); });
         const auto now = std::chrono::steady_clock::now();
         if (!knows_all && now - watched.refreshed_at >= std::chrono::milliseconds(100)) {
             watched.refreshed_at = now;
@@ -211,13 +212,15 @@ private:
         watched.is_pending = false;
         if (process.context.thread_schema.empty()) return set_row(pid, watched);
         if (!is_thread_schema(process.context.thread_schema)) {
-            process.problem = fmt::format("no reader of thread contexts of the schema {}", process.context.thread_schema);
+            process.problem =
+                fmt::format("no reader of thread contexts of the schema {}", process.context.thread_schema);
         } else {
             auto found = finder_.find(pid, mappings, read);
             watched.is_pending = !found;  // a library may not be relocated yet
             if (!found) process.problem = found.error().what;
             else if (!*found)
-                process.problem = fmt::format("none of its files exports {} (link with -rdynamic)", thread_context_symbol);
+                process.problem =
+                    fmt::format("none of its files exports {} (link with -rdynamic)", thread_context_symbol);
             else process.threads = std::move(**found);
         }
         set_row(pid, watched);
@@ -244,7 +247,8 @@ private:
         }
         ++stats_.rows_failed;
         say(pid, watched, LogLevel::error,
-            fmt::format("no row in oe_sdk_threads: {}; its own contexts are not seen", std::generic_category().message(errno)));
+            fmt::format("no row in oe_sdk_threads: {}; its own contexts are not seen",
+                        std::generic_category().message(errno)));
     }
     void erase_row(pid_t pid) const {
         const auto tgid = static_cast<std::uint32_t>(pid);
@@ -257,8 +261,8 @@ private:
         if (!now || now->trace_differs == 0) return;
         watched.differs = true;
         log(LogLevel::warning,
-            fmt::format("process {}: in {} of {} looks its SDK and this tool named different traces for one thread: one of "
-                        "them has lost a request's context (a proxy that drops traceparent, or two propagators)",
+            fmt::format("process {}: in {} of {} looks its SDK and this tool named different traces for one thread: "
+                        "one of them has lost a request's context (a proxy that drops traceparent, or two propagators)",
                         pid, now->trace_differs, now->both));
     }
 
@@ -266,8 +270,8 @@ private:
         ++stats_.refused;
         if (std::exchange(said_refused_, true)) return;
         log(LogLevel::warning,
-            fmt::format("read {}: not permitted: contexts that SDKs publish in process {}, and maybe in others, are not "
-                        "seen (needs CAP_SYS_PTRACE)", what, pid));
+            fmt::format("read {}: not permitted: contexts that SDKs publish in process {}, and maybe in others, are "
+                        "not seen (needs CAP_SYS_PTRACE)", what, pid));
     }
 
     static void say(pid_t pid, Watched& watched, LogLevel level, const std::string& text) {

@@ -91,7 +91,8 @@ private:
             if (fd && ::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode) && status.st_ino == mapping.inode)
                 return fd;
         }
-        return fail(Stage::target, "can't be opened as what is mapped (it was replaced, or needs CAP_SYS_PTRACE)", ENOENT);
+        return fail(Stage::target, "can't be opened as what is mapped (it was replaced, or needs CAP_SYS_PTRACE)",
+                    ENOENT);
     }
 
     Result<std::optional<TlsPlace>> look_into(pid_t pid, const ProcessMapping& mapping,
@@ -110,12 +111,11 @@ private:
             without_.insert(key);
             return std::nullopt;
         }
-        if (is_executable) return local_exec_place(*elf, **variable).map([](TlsPlace place) { return std::optional(place); });
+        const auto found = [](TlsPlace place) { return std::optional(place); };
+        if (is_executable) return local_exec_place(*elf, **variable).map(found);
         const auto bias = load_bias(*elf, mapping);
         if (!bias) return fail(Stage::target, "is mapped in a way that none of its segments describes");
-        return place_in_process(*elf, **variable, *bias, libc_of(mappings), read).map([](TlsPlace place) {
-            return std::optional(place);
-        });
+        return place_in_process(*elf, **variable, *bias, libc_of(mappings), read).map(found);
     }
 
     std::set<FileKey> without_;

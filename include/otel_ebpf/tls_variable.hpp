@@ -2,9 +2,10 @@
 // Copyright The otel_ebpf Authors
 // Where a thread-local variable of an executable or a library is, from any thread's thread pointer.
 //
-// How code reaches the variable is chosen by compiler and linker: a fixed distance from the thread pointer (local-exec),
-// one that the loader computes (initial-exec, static TLSDESC), or a place in the dynamic thread vector (legacy general
-// dynamic, dynamic TLSDESC). What the loader computed stands in the module's GOT, at addresses named by relocations.
+// How code reaches the variable is chosen by compiler and linker: a fixed distance from the thread pointer
+// (local-exec), one that the loader computes (initial-exec, static TLSDESC), or a place in the dynamic thread vector
+// (legacy general dynamic, dynamic TLSDESC). What the loader computed stands in the module's GOT, at addresses named by
+// relocations.
 #pragma once
 
 #include <elf.h>
@@ -95,7 +96,8 @@ inline void add_tls_slots(const ElfFile& elf, std::span<const std::byte> relocat
 
 }  // namespace detail
 
-// nullopt: the file defines no such variable. Looks at .dynsym, then at .symtab: a static executable may export nothing.
+// nullopt: the file defines no such variable. Looks at .dynsym, then at .symtab: a static executable may export
+// nothing.
 [[nodiscard]] inline Result<std::optional<TlsVariable>> find_tls_variable(const ElfFile& elf, std::string_view name) {
     TlsVariable variable;
     std::uint32_t index = 0;
@@ -177,6 +179,20 @@ inline TlsPlace dynamic_place(Arch arch, Libc libc, TlsModel model, std::uint64_
     return place;
 }
 
+// Whether a descriptor's argument is an offset from the thread pointer, else the address of {module id, offset}.
+// Its size does not tell: the heap of an executable with a fixed address lies low.
+inline Result<bool> is_static_descriptor(Arch arch, std::uint64_t resolver, std::uint64_t argument,
+                                         const ReadMemory& read) {
+    // Static blocks lie below the thread pointer there.
+    if (arch == Arch::x86_64) return static_cast<std::int64_t>(argument) < 0;
+    // All that the static resolver of glibc and musl does is `ldr x0, [x0, #8]; ret`, maybe behind `bti c`.
+    constexpr std::uint32_t bti_c = 0xd503245f, load = 0xf9400400, ret = 0xd65f03c0;
+    const auto code = read_memory<std::array<std::uint32_t, 4>>(read, resolver);
+    if (!code) return Failure(code.error());
+    const std::size_t at = (*code)[0] == bti_c ? 1 : 0;
+    return (*code)[at] == load && (*code)[at + 1] == ret;
+}
+
 inline Result<TlsPlace> checked(TlsPlace place) {
     constexpr std::uint64_t max_modules = 65536;
     const auto& where = place.location;
@@ -230,8 +246,9 @@ inline Result<TlsPlace> checked(TlsPlace place) {
                 return detail::checked(
                     detail::dynamic_place(elf.arch(), libc, TlsModel::legacy_dynamic, first, second));
             case TlsSlot::Kind::descriptor: {
-                // Offsets from the thread pointer are small or negative, addresses are neither.
-                if (static_cast<std::int64_t>(second) <= 0xffffffffLL) {
+                const auto is_static = detail::is_static_descriptor(elf.arch(), first, second, read);
+                if (!is_static) return Failure(is_static.error());
+                if (*is_static) {
                     place.model = TlsModel::tlsdesc_static;
                     place.location.offset = static_cast<std::int64_t>(second);
                     return detail::checked(place);

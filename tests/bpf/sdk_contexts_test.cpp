@@ -70,7 +70,8 @@ struct Messages {
     }
     ~Messages() { oe::set_log({}); }
     [[nodiscard]] long with(std::string_view part) const {
-        return std::ranges::count_if(texts, [part](const std::string& text) { return text.find(part) != std::string::npos; });
+        return std::ranges::count_if(texts,
+                                     [part](const std::string& text) { return text.find(part) != std::string::npos; });
     }
 };
 
@@ -217,7 +218,8 @@ TEST_CASE("sdk contexts: a key that the table lacks makes it be read again") {
     CHECK(contexts.name_attributes(::getpid(), {{0, "a"}, {1, "b"}}) == Named{{"first", "a"}, {"second", "b"}});
     CHECK(contexts.stats().looks == 2);
     // One that nobody has appended costs ten looks a second at most.
-    for (int i = 0; i < 50; ++i) CHECK(contexts.name_attributes(::getpid(), {{0, "a"}, {9, "c"}}) == Named{{"first", "a"}});
+    for (int i = 0; i < 50; ++i)
+        CHECK(contexts.name_attributes(::getpid(), {{0, "a"}, {9, "c"}}) == Named{{"first", "a"}});
     CHECK(contexts.stats().looks <= 3);
     CHECK(contexts.stats().unknown_keys == 50);
     CHECK(contexts.name_attributes(1, {{0, "a"}}).empty());

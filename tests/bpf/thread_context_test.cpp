@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -182,16 +183,23 @@ Tally judge(const std::vector<thread_context_sample>& samples, const Target& tar
     return tally;
 }
 
+// For as long as it takes to have seen everything, on a slow machine too.
 void check_samples(Sampler& sampler, const Target& target) {
+    constexpr int enough = 50;
     sampler.start(target.pid());
-    sampler.run_for(1500ms);
-    const Tally tally = judge(sampler.samples, target);
+    Tally tally;
+    for (int i = 0; i < 20; ++i) {
+        sampler.run_for(500ms);
+        tally = judge(sampler.samples, target);
+        if (tally.right.size() == 3 && tally.tids.size() == threads &&
+            std::ranges::all_of(tally.right, [](const auto& pair) { return pair.second > enough; }))
+            break;
+    }
     CHECK(tally.wrong == 0);
     CHECK(tally.tids.size() == threads);
     for (const char* function : {"burn_outer", "burn_inner", "burn_outside"}) {
         INFO(function);
-        REQUIRE(tally.right.contains(function));
-        CHECK(tally.right.at(function) > 50);
+        CHECK(tally.right[function] > enough);
     }
 }
 
@@ -214,12 +222,13 @@ TEST_CASE("thread context: every access model, under a sampler") {
 #if defined(__x86_64__) && !defined(__clang__)
         {"library_descriptor", oe::TlsModel::tlsdesc_static, OE_TLS_STATIC},
         {"plugin_descriptor", oe::TlsModel::tlsdesc_dynamic, OE_TLS_DTV},
+        {"plugin_descriptor_fixed", oe::TlsModel::tlsdesc_dynamic, OE_TLS_DTV},
         {"plugin_descriptor_small", oe::TlsModel::tlsdesc_static, OE_TLS_STATIC},
 #endif
     };
     for (const Case& one : cases) {
         INFO(one.program);
-        const Target target(one.program, 10'000);
+        const Target target(one.program, 30'000);
         Sampler sampler;
         oe::SdkContexts contexts(sampler.threads_fd());
         contexts.watch(target.pid());
@@ -238,7 +247,7 @@ TEST_CASE("thread context: late publication and a late library are found by poll
     SKIP_UNLESS_LOADABLE();
     for (const char* program : {"plugin_dynamic", "pie"}) {
         INFO(program);
-        Target target(program, 10'000, true);
+        Target target(program, 30'000, true);
         Sampler sampler;
         oe::SdkContexts contexts(sampler.threads_fd(), -1, 0ms);
         contexts.watch(target.pid());
@@ -265,7 +274,7 @@ TEST_CASE("thread context: rows go with their processes") {
     std::uint32_t tgid = 0;
     oe_tls_location row{};
     {
-        const Target target("pie", 10'000);
+        const Target target("pie", 30'000);
         tgid = static_cast<std::uint32_t>(target.pid());
         contexts.watch(target.pid());
         CHECK(::bpf_map_lookup_elem(sampler.threads_fd(), &tgid, &row) == 0);
@@ -277,7 +286,7 @@ TEST_CASE("thread context: rows go with their processes") {
 
 TEST_CASE("thread context: a process whose variable can't be found has no context, and says why") {
     SKIP_UNLESS_LOADABLE();
-    const Target target("hidden", 10'000);
+    const Target target("hidden", 30'000);
     Sampler sampler;
     oe::SdkContexts contexts(sampler.threads_fd());
     contexts.watch(target.pid());

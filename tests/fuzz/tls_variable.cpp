@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Any bytes as an ELF file and as the memory of the process that has loaded it. A small library that defines the variable
-// is built in front, so that mutations reach the relocations.
+// Any bytes as an ELF file and as the memory of the process that has loaded it. A small library that defines the
+// variable is built in front, so that mutations reach the relocations.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -52,7 +52,8 @@ std::string library_of(const std::uint8_t* data, std::size_t size) {
     symbol.st_info = ELF64_ST_INFO(STB_GLOBAL, STT_TLS);
     symbol.st_shndx = 1;
     symbol.st_value = size > 1 ? data[1] : 0;
-    image.sections.push_back({".dynsym", ElfImage::raw_bytes(Elf64_Sym{}) + ElfImage::raw_bytes(symbol), 0, SHT_DYNSYM});
+    const std::string symbols = ElfImage::raw_bytes(Elf64_Sym{}) + ElfImage::raw_bytes(symbol);
+    image.sections.push_back({".dynsym", symbols, 0, SHT_DYNSYM});
     std::string relocations;
     for (std::size_t at = 2; at + 3 <= size && relocations.size() < 16 * sizeof(Elf64_Rela); at += 3) {
         constexpr std::uint64_t types[] = {16, 18, 36, 1028, 1030, 1031, 0, 17};

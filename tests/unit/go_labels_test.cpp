@@ -169,7 +169,7 @@ TEST_CASE("go labels: no labels, no offset, and memory that is not there") {
 
 TEST_CASE("go labels: UTF-8") {
     for (const char* good : {"", "a", "ü", "€", "😀", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"}) CHECK(oe::go::is_utf8(good));
-    for (const char* bad : {"\x80", "\xc1\x81", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
-                            "\xf5\x80\x80\x80", "a\xe2\x82"})
+    for (const char* bad : {"\x80", "\xc1\x81", "\xc3", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80",
+                            "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "a\xe2\x82"})
         CHECK_FALSE(oe::go::is_utf8(bad));
 }

@@ -128,5 +128,6 @@ TEST_CASE("thread context: attributes that don't fit are refused whole") {
     CHECK(scope.add(2, std::string(96, 'z')));
     CHECK_FALSE(scope.add(3, ""));
     CHECK(otel_thread_ctx_v1->attribute_bytes == 612);
-    CHECK(decoded({reinterpret_cast<const char*>(otel_thread_ctx_v1), sizeof(*otel_thread_ctx_v1)})->attributes.size() == 3);
+    const std::string_view shown(reinterpret_cast<const char*>(otel_thread_ctx_v1), sizeof(*otel_thread_ctx_v1));
+    CHECK(decoded(shown)->attributes.size() == 3);
 }

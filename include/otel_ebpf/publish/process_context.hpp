@@ -91,8 +91,8 @@ public:
         return publisher;
     }
 
-    // Publishes, or replaces what was published. EMSGSIZE: more than 65,536 bytes; else why memory that others find could
-    // not be had.
+    // Publishes, or replaces what was published. EMSGSIZE: more than 65,536 bytes; else why memory that others find
+    // could not be had.
     std::error_code publish(const ProcessDescription& process) {
         const std::scoped_lock lock(mutex_);
         auto payload = std::make_unique<std::string>(encode_process_context(process));

@@ -3,8 +3,8 @@
 // ThreadScope: tells profilers and eBPF tools which span the current thread works for (OTEP 4947).
 //
 // In exactly one source file of a program or library, write OTEL_EBPF_DEFINE_THREAD_CONTEXT. The variable must be found
-// from outside: compile that file with -mtls-dialect=gnu2 (GCC 12+ on x86_64; the default on aarch64) where the linker and
-// libc know TLSDESC; link an executable with -rdynamic or -Wl,--export-dynamic-symbol=otel_thread_ctx_v1. Publish a
+// from outside: compile that file with -mtls-dialect=gnu2 (GCC 12+ on x86_64; the default on aarch64) where the linker
+// and libc know TLSDESC; link an executable with -rdynamic or -Wl,--export-dynamic-symbol=otel_thread_ctx_v1. Publish a
 // process context with thread_schema "tlsdesc_v1_dev" too: readers look for the variable only then.
 //
 // Needs nothing but C++20; the rest of the library is not required in the program that publishes.
@@ -62,9 +62,9 @@ inline ThreadRecord* show(ThreadRecord* record) {
 
 }  // namespace detail
 
-// While it lives, its thread works for a span; before and after, for the one of the enclosing scope. A reader interrupts
-// the thread, as a signal handler does, so that the order of the stores is all that matters. Not copied, not moved to
-// another thread; a coroutine must not suspend inside.
+// While it lives, its thread works for a span; before and after, for the one of the enclosing scope. A reader
+// interrupts the thread, as a signal handler does, so that the order of the stores is all that matters. Not copied, not
+// moved to another thread; a coroutine must not suspend inside.
 //
 // The record is complete before the pointer to it is stored, and unchanged while it can be seen, except by set_flags
 // and add(), during which the thread shows no context.

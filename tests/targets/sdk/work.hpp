@@ -6,6 +6,6 @@
 #include <cstdint>
 
 // Burns CPU for `ms` milliseconds on `threads` threads: inside a span, inside another nested in it, outside of both.
-// Thread i has the trace id {i + 1, 0xa, ...}; span ids are {1, 0, ...} for the first and {2, 0, ...} for the nested one.
-// Prints "FUNCTION BEGIN END" in hex for each of the three.
+// Thread i has the trace id {i + 1, 0xa, ...}; span ids are {1, 0, ...} for the first and {2, 0, ...} for the nested
+// one. Prints "FUNCTION BEGIN END" in hex for each of the three.
 extern "C" int run_work(int threads, int ms);
