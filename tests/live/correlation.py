@@ -60,7 +60,8 @@ class Reader:
             [READER, bpffs, str(hz), "0", *(str(server.pid) for server in servers)],
             stdout=self.output, stderr=subprocess.PIPE,
         )
-        wait_until(lambda: self.process.poll() is not None or os.fstat(self.output.fileno()).st_size, "the reader samples")
+        wrote = lambda: os.fstat(self.output.fileno()).st_size > 0
+        wait_until(lambda: wrote() or self.process.poll() is not None, "the reader samples")
         assert self.process.poll() is None, self.process.stderr.read().decode()
 
     def finish(self):
