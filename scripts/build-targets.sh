@@ -5,6 +5,7 @@
 #
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
 #   burner-goX.Y, burner-goX.Y-stripped   tests/targets/burner, likewise
+#   labels-goX.Y                          tests/targets/labels, by each Go release
 #   client                                tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
@@ -75,6 +76,7 @@ for release in $releases; do
 		build_go "$name" "$root/tests/targets/$program" "$release"
 		build_go "$name-stripped" "$root/tests/targets/$program" "$release" "-s -w"
 	done
+	build_go "labels-go${release%.*}" "$root/tests/targets/labels" "$release"
 done
 (
 	export GOFLAGS=-buildmode=pie

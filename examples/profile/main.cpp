@@ -15,6 +15,7 @@
 
 #include <otel_ebpf/context_map.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
+#include <otel_ebpf/sdk_contexts.hpp>
 #include <otel_ebpf/profile/go_labels.hpp>
 #include <otel_ebpf/profile/recorder.hpp>
 #include <otel_ebpf/profile/sampler.hpp>
@@ -91,6 +92,7 @@ void print_summary(const oe::profile::Recorder& recorder, const oe::profile::Sam
     add(stats.astray_stacks, "stacks that ended outside of code");
     add(stats.failed_stacks, "stacks not walked");
     add(stats.cut_labels, "with labels cut");
+    add(stats.unnamed_labels, "labels without a name");
     add(stats.gone_processes, "processes gone before they were read");
     std::fprintf(stderr, "%s\n", text.c_str());
 }
@@ -117,15 +119,25 @@ int profile(const Options& options) {
     if (!object) return report_error(object.error(), exit_code_of(object.error()));
     auto labels = oe::profile::GoLabels::open(object->object());
     if (!labels) return report_error(labels.error(), exit_code_of(labels.error()));
-    for (const pid_t pid : options.pids) labels->add(static_cast<std::uint32_t>(pid));
-    oe::profile::Recorder recorder(options.hz, [&labels](std::uint32_t tgid) { labels->add(tgid); });
+    oe::SdkContexts sdk_contexts(::bpf_map__fd(object->skeleton().maps.oe_sdk_threads),
+                                 ::bpf_map__fd(object->skeleton().maps.oe_ctx_counts));
+    const auto on_program = [&labels, &sdk_contexts](std::uint32_t tgid) {
+        labels->add(tgid);
+        sdk_contexts.watch(static_cast<pid_t>(tgid));
+    };
+    for (const pid_t pid : options.pids) on_program(static_cast<std::uint32_t>(pid));
+    oe::profile::Recorder recorder(options.hz, {.on_program = on_program, .sdk_contexts = &sdk_contexts});
     auto started = oe::profile::Sampler::start(object->object(),
                                                {.hz = options.hz, .pids = options.pids, .all = options.all},
                                                [&recorder](const oe_sample& sample) { recorder.add(sample); });
     if (!started) return report_error(started.error(), exit_code_of(started.error()));
     oe::profile::Sampler& sampler = **started;
     print_start(options, sampler.stats());
-    run(sampler, {{sampler.fd(), [&sampler] { sampler.poll(std::chrono::milliseconds(0)); }}}, options, signals.get());
+    const auto on_timer = [&sampler, &sdk_contexts] {
+        sampler.poll(std::chrono::milliseconds(0));
+        sdk_contexts.poll();
+    };
+    run(sampler, {{sampler.fd(), on_timer}}, options, signals.get());
     sampler.stop();
 
     const oe::profile::Profile& profile = recorder.profile();

@@ -164,7 +164,8 @@ TEST_CASE("sampler: a CPU that goes offline is sampled no more, and again when i
     const std::size_t all = (*sampler)->stats().cpus;
     REQUIRE(all > 1);
     const auto poll_until_cpus_are = [&sampler](std::size_t cpus) {
-        for (int i = 0; i < 500 && (*sampler)->stats().cpus != cpus; ++i) (*sampler)->poll(std::chrono::milliseconds(20));
+        for (int i = 0; i < 500 && (*sampler)->stats().cpus != cpus; ++i)
+            (*sampler)->poll(std::chrono::milliseconds(20));
         return (*sampler)->stats().cpus == cpus;
     };
     REQUIRE(set_online("0"));

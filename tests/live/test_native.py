@@ -191,7 +191,7 @@ def test_coroutine_spans_are_exact(serve_native, watch):
     server = serve_native("coro")
     tool = watch(server)
     requests = server.load(["/checkout", "/search"], 300)
-    time.sleep(0.2)  # audits go on after the response
+    time.sleep(0.5)  # audits go on after the response
     spans = tool.stop()
     traces = by_trace(spans)
     assert len(traces) == len(requests)

@@ -41,7 +41,7 @@ def burn(targets):
     def start(program, *args, ready="burning"):
         if not os.path.isabs(program) and program in targets:
             pytest.skip(f"{program}: {targets[program]}")
-        # One thread runs Go code at a time and no garbage is collected, so that samples are those of the known functions.
+        # One thread runs Go code at a time and no garbage is collected: samples are those of the known functions.
         process = subprocess.Popen([TARGETS / program, *map(str, args)], stdout=subprocess.PIPE, text=True,
                                    env={**os.environ, "GOMAXPROCS": "1", "GOGC": "off"})
         started.append(process)
@@ -213,6 +213,22 @@ def test_samples_are_linked_to_the_entries_of_a_foreign_writer(burn, bpffs):
     third = Profiler(bpffs, "--pid", others.pid, duration=1)
     assert sum(third.finish().values()) > 0
     assert third.summary("with a trace context") == 0
+
+
+@pytest.mark.parametrize("linked", ["pie", "static_pie"])
+def test_samples_carry_the_context_that_the_process_publishes_itself(burn, bpffs, linked):
+    process = burn(str(BUILD / "sdk_targets" / f"sdk_{linked}"), 4, 60_000, ready="burn_outer")
+    profiler = Profiler(bpffs, "--pid", process.pid, duration=3)
+    stacks = profiler.finish()
+
+    def samples_in(function):
+        return sum(count for stack, count in stacks.items() if stack[-1].startswith(f"{function}("))
+
+    in_span, outside = samples_in("burn_outer") + samples_in("burn_inner"), samples_in("burn_outside")
+    assert in_span > 50 and outside > 10, stacks
+    # Those that begin or end a span are in other functions.
+    others = sum(stacks.values()) - in_span - outside
+    assert in_span <= profiler.summary("sdk") <= in_span + others, (profiler.errors, stacks)
 
 
 def test_interrupt_ends_it_with_what_was_sampled(burn, bpffs):

@@ -207,6 +207,10 @@ TEST_CASE("native site: a switch is told from a jump to nobody knows where") {
     REQUIRE(points->size() == 1);
     CHECK(points->front().vaddr == base + table.size() - 1);
 
+    Assembler calls_entry;  // movslq (%rdi,%rsi,4),%rax; add %rdx,%rsi; mov (%rdx,%rax,8),%rax; jmp *%rax
+    calls_entry.raw("48 63 04 b7  48 01 d6  48 8b 04 c2  ff e0  c3");
+    CHECK(error_of(none.returns_of(native(calls_entry))).find("an indirect jump may lead") != std::string::npos);
+
     Assembler indirect;  // mov (%rdi),%rax; jmp *%rax
     indirect.raw("85 ff").short_branch("74", "end").raw("48 8b 07 ff e0").label("end").raw("c3");
     CHECK(error_of(none.returns_of(native(indirect))).find("an indirect jump may lead") != std::string::npos);
@@ -224,8 +228,9 @@ TEST_CASE("native site: the nops before a function are not taken for a call of i
     put(f);
     put(g);
     const auto ends = [&](std::string_view before) {
-        for (std::size_t i = 0; i < before.size() / 3; ++i)
-            text[0x20 - before.size() / 3 + i] = std::byte(std::stoul(std::string(before.substr(3 * i, 2)), nullptr, 16));
+        const std::size_t count = before.size() / 3;
+        for (std::size_t i = 0; i < count; ++i)
+            text[0x20 - count + i] = std::byte(std::stoul(std::string(before.substr(3 * i, 2)), nullptr, 16));
         const site::Section section{base, text};
         const std::vector<site::Code> known = {native(f), native(g, "g")};
         site::Image image;

@@ -136,7 +136,7 @@ TEST_CASE("recorder: differences between the context that counts and the other o
 
 TEST_CASE("recorder: labels of the application tell samples apart; those that did not fit are counted") {
     std::vector<std::uint32_t> programs;
-    Recorder recorder(99, [&programs](std::uint32_t tgid) { programs.push_back(tgid); });
+    Recorder recorder(99, {.on_program = [&programs](std::uint32_t tgid) { programs.push_back(tgid); }});
     oe_sample sample = own_sample(two_frames);
     recorder.add(sample);
     std::strcpy(sample.labels.label[0].key, "route");

@@ -11,7 +11,6 @@
 #include <map>
 #include <optional>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "bpf_host.hpp"
@@ -414,28 +413,6 @@ TEST_CASE("task: tasks without open spans leave nothing behind, and more than th
     }
     CHECK(host_stat(OE_STAT_THREADS_FULL) == 3);
     CHECK(host_tasks() == OE_MAX_TASKS);
-}
-
-TEST_CASE("native: a traceparent in target memory") {
-    Threads threads;
-    const std::string good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    oe_trace_ctx context{};
-    const auto read = [&](const std::string& text) {
-        return host_read_traceparent(threads.kernel.memory.text(text), text.size(), &context);
-    };
-    REQUIRE(read(good) == 1);
-    CHECK(context.trace_id[0] == 0x0a);
-    CHECK(context.span_id[7] == 0x31);
-    CHECK(context.flags == 1);
-    CHECK(read("01" + good.substr(2) + "-more") == 1);
-    CHECK(host_stat(OE_STAT_BAD_TRACEPARENT) == 0);
-    CHECK(read(good + "x") == 0);
-    CHECK(read(good.substr(0, 54)) == 0);
-    CHECK(host_stat(OE_STAT_BAD_TRACEPARENT) == 2);
-    CHECK(host_read_traceparent(0, 0, &context) == 0);
-    CHECK(host_read_traceparent(0xdead0000, 55, &context) == 0);
-    CHECK(host_stat(OE_STAT_BAD_TRACEPARENT) == 2);
-    CHECK(host_stat(OE_STAT_READ_FAULT) == 1);
 }
 
 TEST_CASE("task: any order of work on several threads agrees with a plain model") {

@@ -6,7 +6,6 @@
 #include <linux/types.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
 #include <array>
 #include <cstddef>
@@ -24,6 +23,7 @@
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/log.hpp>
 #include <otel_ebpf/process.hpp>
+#include <otel_ebpf/process_maps.hpp>
 #include <otel_ebpf/profile/code_file.hpp>
 #include <otel_ebpf/profile/memory_map.hpp>
 
@@ -31,7 +31,7 @@ namespace otel_ebpf::profile {
 
 // An address of a process: where it lies and which functions it is in.
 struct ResolvedAddress {
-    const MappedRange* range = nullptr;  // null: not in an executable mapping
+    const ProcessMapping* range = nullptr;  // null: not in an executable mapping
     std::shared_ptr<const CodeFile> file; // null: memory without a file, or it can't be opened
     std::vector<CodeFrame> frames;        // innermost first; empty: unknown
 };
@@ -39,7 +39,10 @@ struct ResolvedAddress {
 // Reads the mappings at once, since the process may be gone a moment later, and files when they are first needed.
 class ProcessImage {
 public:
-    ProcessImage(std::uint32_t tgid, CodeFiles& files) : tgid_(tgid), files_(files) { read_maps(); }
+    ProcessImage(std::uint32_t tgid, CodeFiles& files)
+        : tgid_(tgid), files_(files), memory_(memory_of(static_cast<pid_t>(tgid))) {
+        read_maps();
+    }
 
     // False when there was no such process any more.
     [[nodiscard]] bool has_maps() const { return !map_.ranges().empty(); }
@@ -114,7 +117,7 @@ private:
         return code.file;
     }
 
-    std::shared_ptr<const CodeFile> open_file(const MappedRange& range) {
+    std::shared_ptr<const CodeFile> open_file(const ProcessMapping& range) {
         if (range.path == "[vdso]") return vdso();
         if (range.inode == 0 || !range.path.starts_with('/')) return nullptr;
         // The first reaches files that were deleted or replaced, but wants CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE.
@@ -123,7 +126,7 @@ private:
         if (file) return *file;
         for (const std::string& path : {folder + "root" + range.path, range.path}) {
             struct stat status {};
-            if (range.is_deleted || ::stat(path.c_str(), &status) != 0 || status.st_ino != range.inode) continue;
+            if (::stat(path.c_str(), &status) != 0 || status.st_ino != range.inode) continue;
             if (auto same = files_.open(path, range.path)) return *same;
         }
         log(LogLevel::info, fmt::format("process {}: no symbols of {}: {}", tgid_, range.path, file.error().what));
@@ -146,21 +149,20 @@ private:
     // The target of the direct call (x86: e8, 4 bytes of distance) that ends at an address; 0: there is none.
     [[nodiscard]] std::uint64_t called_before(std::uint64_t address) const {
         std::array<std::byte, 5> code{};
-        iovec to{code.data(), code.size()}, from{reinterpret_cast<void*>(address - code.size()), code.size()};
-        if (::process_vm_readv(static_cast<pid_t>(tgid_), &to, 1, &from, 1, 0) != static_cast<ssize_t>(code.size()))
-            return 0;
+        if (!memory_(address - code.size(), code)) return 0;
         constexpr std::byte call_rel32{0xe8};
         if (code[0] != call_rel32) return 0;
         return address + static_cast<std::uint64_t>(std::int64_t{load<std::int32_t>(code, 1)});
     }
 
-    static std::optional<std::uint64_t> vaddr_of(const MappedRange& range, const CodeFile& file,
+    static std::optional<std::uint64_t> vaddr_of(const ProcessMapping& range, const CodeFile& file,
                                                  std::uint64_t address) {
         return file.vaddr_of(address - range.start + range.file_offset);
     }
 
     std::uint32_t tgid_;
     CodeFiles& files_;
+    ReadMemory memory_;
     MemoryMap map_;
     std::vector<Code> code_;  // by index of the mapping
     std::uint64_t read_at_ns_ = 0;

@@ -26,6 +26,8 @@
 #include <otel_ebpf/profile/model.hpp>
 #include <otel_ebpf/profile/process_image.hpp>
 #include <otel_ebpf/sample.h>
+#include <otel_ebpf/sdk_contexts.hpp>
+#include <otel_ebpf/thread_context.hpp>
 
 namespace otel_ebpf::profile {
 
@@ -52,19 +54,25 @@ struct RecorderStats {
     std::uint64_t astray_stacks = 0;          // end where frame pointers led out of all code
     std::uint64_t failed_stacks = 0;          // the kernel could not walk them
     std::uint64_t cut_labels = 0;             // samples with more or longer labels than a record holds
+    std::uint64_t unnamed_labels = 0;         // of thread contexts: the process has published no name for them yet
     std::uint64_t gone_processes = 0;         // exited before their mappings could be read
 
     [[nodiscard]] std::uint64_t with_context() const { return from_sdk + from_ebpf; }
 };
 
+// What the Recorder may ask others; all optional.
+struct RecorderHelpers {
+    // Called with the first sample of each program that a process runs.
+    std::function<void(std::uint32_t tgid)> on_program = {};
+    // Names of attributes in thread contexts. Outlives the Recorder.
+    const SdkContexts* sdk_contexts = nullptr;
+};
+
 // Give it each sample soon after it was taken: a process that is gone can't be asked any more.
 class Recorder {
 public:
-    // Called with the first sample of each program that a process runs.
-    using OnProgram = std::function<void(std::uint32_t tgid)>;
-
     // hz: the rate that was asked of the Sampler.
-    explicit Recorder(unsigned hz, OnProgram on_program = {}) : on_program_(std::move(on_program)) {
+    explicit Recorder(unsigned hz, RecorderHelpers helpers = {}) : helpers_(std::move(helpers)) {
         profile_.period_ns = 1'000'000'000 / std::max(hz, 1u);
         profile_.start_unix_ns = now_ns(CLOCK_REALTIME);
         started_ns_ = now_ns(CLOCK_MONOTONIC);
@@ -76,7 +84,7 @@ public:
         count(sample, process.counts);
         const SampleKey key{process.index, sample.tid, stack_of(sample, process), sample.source,
                             std::string(reinterpret_cast<const char*>(&sample.ctx), sizeof(sample.ctx)),
-                            labels_of(sample.labels)};
+                            labels_of(sample)};
         const auto [position, is_new] = samples_.try_emplace(key, profile_.samples.size());
         if (is_new) profile_.samples.push_back(new_sample(sample, key));
         profile_.samples[position->second].times_unix_ns.push_back(clock_.to_unix_ns(sample.time_ns));
@@ -118,7 +126,7 @@ private:
         const auto [position, is_new] = processes_.try_emplace(key);
         Process& process = position->second;
         if (!is_new) return process;
-        if (on_program_) on_program_(sample.tgid);
+        if (helpers_.on_program) helpers_.on_program(sample.tgid);
         process.index = static_cast<std::uint32_t>(profile_.processes.size());
         const std::string name(sample.comm, ::strnlen(sample.comm, sizeof(sample.comm)));
         profile_.processes.push_back({sample.tgid, name, {}});
@@ -151,20 +159,31 @@ private:
         stats_.from_ebpf += is_ebpf ? 1 : 0;
         counts.from_sdk += is_sdk ? 1 : 0;
         counts.from_ebpf += is_ebpf ? 1 : 0;
-        stats_.cut_labels += sample.labels.cut != 0 || sample.labels.published > sample.labels.count ? 1 : 0;
+        const bool is_cut = sample.labels.cut != 0 || sample.labels.published > sample.labels.count ||
+                            sample.attrs.published_bytes > sample.attrs.size_bytes;
+        stats_.cut_labels += is_cut ? 1 : 0;
         const oe_traces_ctx_v1 &won = sample.ctx, &lost = sample.other_ctx;
         if (TraceId::from_bytes(lost.trace_id).is_zero()) return;
         if (std::memcmp(won.trace_id, lost.trace_id, sizeof(won.trace_id)) != 0) ++counts.trace_differs;
         else if (std::memcmp(won.span_id, lost.span_id, sizeof(won.span_id)) != 0) ++counts.span_differs;
     }
 
-    // As the application has set them, in their order.
-    static Labels labels_of(const oe_go_labels& labels) {
-        Labels out;
+    // As the application has set them, in their order: of the goroutine, then of the thread.
+    Labels labels_of(const oe_sample& sample) {
+        Labels labels;
         const auto text = [](const auto& field) { return std::string(field, ::strnlen(field, sizeof(field))); };
-        for (std::size_t i = 0; i < std::min<std::size_t>(labels.count, OE_GO_LABELS); ++i)
-            out.emplace_back(text(labels.label[i].key), text(labels.label[i].value));
-        return out;
+        for (std::size_t i = 0; i < std::min<std::size_t>(sample.labels.count, OE_GO_LABELS); ++i)
+            labels.emplace_back(text(sample.labels.label[i].key), text(sample.labels.label[i].value));
+        const SdkProcess* sdk =
+            helpers_.sdk_contexts != nullptr ? helpers_.sdk_contexts->find(static_cast<pid_t>(sample.tgid)) : nullptr;
+        if (sample.attrs.size_bytes == 0 || sdk == nullptr) return labels;
+        const auto bytes = std::as_bytes(std::span(sample.attrs.bytes))
+                               .first(std::min<std::size_t>(sample.attrs.size_bytes, OE_THREAD_ATTRS_BYTES));
+        std::uint32_t unnamed = 0;
+        for (auto& attribute : named_attributes(decode_thread_attributes(bytes), sdk->context.thread_keys, unnamed))
+            labels.push_back(std::move(attribute));
+        stats_.unnamed_labels += unnamed;
+        return labels;
     }
 
     static Sample new_sample(const oe_sample& record, const SampleKey& key) {
@@ -272,7 +291,7 @@ private:
     }
 
     // 0 for memory without a file.
-    std::uint32_t mapping_of(const MappedRange& range, const CodeFile* file) {
+    std::uint32_t mapping_of(const ProcessMapping& range, const CodeFile* file) {
         if (range.path.empty()) return 0;
         Mapping mapping{range.path, range.start, range.limit, range.file_offset, {}, {}, {}};
         if (file != nullptr) {
@@ -290,7 +309,7 @@ private:
     using LocationKey = std::tuple<std::uint32_t, std::uint64_t, bool, std::string, std::int64_t>;
     using MappingKey = std::tuple<std::string, std::uint64_t, std::uint64_t, std::uint64_t, std::string>;
 
-    OnProgram on_program_;
+    RecorderHelpers helpers_;
     Profile profile_;
     RecorderStats stats_;
     ClockOffset clock_;

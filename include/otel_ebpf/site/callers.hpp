@@ -92,12 +92,12 @@ inline std::vector<std::uint64_t> short_references(const Section& text, std::uin
     return found;
 }
 
-// Whether the field at AT, outside of every function, is the end of the nops before TARGET: compilers of C align by long
-// ones that end in zeros, which read as a distance of 0. Only a branch could stand there, since it does not go on.
+// Whether the field at AT, outside of every function, is the end of the nops before TARGET: compilers of C align by
+// long ones that end in zeros, which read as a distance of 0. Only a branch could stand there, since it does not go on.
 inline bool is_padding(const Section& text, std::uint64_t at, std::uint64_t target) {
     const std::uint64_t offset = at - text.vaddr;
     if (at + sizeof(std::uint32_t) != target || offset < 2) return false;
-    const auto before = [&](std::uint64_t distance) { return std::to_integer<unsigned>(text.bytes[offset - distance]); };
+    const auto before = [&](std::uint64_t bytes) { return std::to_integer<unsigned>(text.bytes[offset - bytes]); };
     const bool is_branch = (before(1) & 0xfe) == 0xe8 || (before(2) == 0x0f && (before(1) & 0xf0) == 0x80);
     return load<std::uint32_t>(text.bytes.data() + offset) == 0 && !is_branch;
 }

@@ -57,7 +57,7 @@ enum class Flow : std::uint8_t {
     indirect_call,
     jump,           // direct
     conditional,    // falls through or jumps
-    jump_table,     // to a case of the same function: jmp *TABLE(,INDEX,8), or native code that adds a table's entry
+    jump_table,     // to a case of the same function: jmp *TABLE(,INDEX,8); in native code see find_switches()
     indirect_jump,  // any other: leaves the function
     ret,
     trap,  // never continues: ud2, int3 or int $3, hlt
@@ -68,7 +68,8 @@ struct Instruction {
     Flow flow = Flow::next;
     Encoding encoding = {};
     Registers writes = 0;  // general-purpose registers written, in part or whole
-    bool reads_jump_table = false;  // movslq (TABLE,INDEX,4): what a switch of position-independent code loads
+    bool is_sum = false;      // add %REGISTER,%REGISTER
+    Registers jumps_to = 0;   // the register of an indirect jump; 0: the address comes from memory
     bool has_target = false;
     std::uint64_t target = 0;  // of a direct branch or call
     bool has_reference = false;
@@ -164,8 +165,10 @@ inline Instruction describe(const ZydisDecodedInstruction& raw, const ZydisDecod
     instruction.offset = offset;
     instruction.encoding = encoding_of(raw);
     instruction.flow = flow_of(raw, operands);
-    instruction.reads_jump_table = raw.mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
-                                   operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[1].mem.scale == 4;
+    instruction.is_sum = raw.mnemonic == ZYDIS_MNEMONIC_ADD && operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                         operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+    if (instruction.flow == Flow::indirect_jump && operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
+        instruction.jumps_to = written_register(operands[0].reg.value);
     const std::uint64_t next_vaddr = function_vaddr + offset + raw.length;
     for (unsigned i = 0; i < raw.operand_count; ++i) {
         const ZydisDecodedOperand& operand = operands[i];
@@ -205,14 +208,18 @@ inline bool ends_here(const std::vector<Instruction>& instructions) {
     return false;
 }
 
-// In native code a jump through a register is a switch when its table's entry was loaded just before; else it is left
-// as an indirect jump, of which nobody knows where it leads.
+// In position-independent native code a jump is a switch when its address was added up, of a table's address and an
+// entry; no call does that. Any other is left as an indirect jump, of which nobody knows where it leads.
 inline void find_switches(std::vector<Instruction>& instructions) {
-    constexpr std::size_t longest_switch = 6;  // instructions from the load to the jump
     for (std::size_t i = 0; i < instructions.size(); ++i) {
-        if (instructions[i].flow != Flow::indirect_jump) continue;
-        for (std::size_t back = 1; back <= std::min(i, longest_switch); ++back)
-            if (instructions[i - back].reads_jump_table) instructions[i].flow = Flow::jump_table;
+        const Registers jumps_to = instructions[i].jumps_to;
+        std::size_t writer = i;
+        while (writer > 0 && instructions[writer - 1].flow == Flow::next &&
+               (instructions[writer - 1].writes & jumps_to) == 0)
+            --writer;
+        if (jumps_to != 0 && writer > 0 && (instructions[writer - 1].writes & jumps_to) != 0 &&
+            instructions[writer - 1].is_sum)
+            instructions[i].flow = Flow::jump_table;
     }
 }
 

@@ -1,0 +1,3 @@
+module otel_ebpf.test/labels
+
+go 1.19
