@@ -73,9 +73,9 @@ def test_a_killed_agent_leaves_nothing_to_the_next(burner, trace, read_contexts,
         if stale:
             break
     assert stale, "no agent left an entry"
-    reader = read_contexts(server)
     agent = trace(server, "--profile-link", "eager")
     wait_until(lambda: not contexts.entries(server.pid), "the next agent reaps what is stale", seconds=2)
+    reader = read_contexts(server)
     rows = load(server, "-d", "3s", "-c", 8, targets=[BURN])
     recording = reader.finish()
     Judge.of(server, rows, agent.stop()).judge(recording).assert_right(least=3 * 20)
