@@ -101,6 +101,7 @@ if ! $quick; then
 	ctest_label headers
 	ctest_label compile_fail
 	ctest_label packaging
+	ctest_label fuzz
 	step asan-build 1800 sh -c "cmake --preset asan && cmake --build build-asan -j$jobs --target unit_tests" &&
 		catch_tests asan build-asan/bin/unit_tests
 	# Debian's Python, where python3-pytest is. Its exit code 5 means that the filter chose no test.

@@ -4,19 +4,21 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstdio>
-#include <string>
 
 #include <otel_ebpf/version_info.hpp>
-
-#include "outputs.hpp"
 
 namespace profiler {
 namespace {
 
 constexpr const char* footer = R"(Outputs, each of which may be given once:
   folded[:FILE]     one line per stack, for flame graph tools; default: standard output
+  pprof[:FILE]      gzipped profile.proto for `go tool pprof`; default: profile.pb.gz
+  otlp[:FILE]       OTLP profiles, JSON or (FILE ends with .pb, or --format protobuf) protobuf; default: profile.json
+  flame.svg[:FILE]  a flame graph for the browser; default: flame.svg
 FILE may be "-", standard output.
 
 Samples carry the trace and span that their thread works for, where an OpenTelemetry SDK in the process publishes it,
@@ -32,6 +34,9 @@ Exit codes:
 
 Once sampling, one line that begins with "profiling" goes to standard error.)";
 
+constexpr std::array<std::pair<const char*, const char*>, 4> kinds{
+    {{"folded", "-"}, {"pprof", "profile.pb.gz"}, {"otlp", "profile.json"}, {"flame.svg", "flame.svg"}}};
+
 std::string check_pid(const std::string& text) {
     int pid = 0;
     const auto end = text.data() + text.size();
@@ -40,20 +45,24 @@ std::string check_pid(const std::string& text) {
     return "'" + text + "' is no PID";
 }
 
-// "folded:stacks.txt" in its two parts; nullopt when there is no such kind.
 std::optional<OutputChoice> parse_output(const std::string& text) {
     const std::size_t colon = text.find(':');
-    const OutputKind* const kind = find_output_kind(text.substr(0, colon));
-    if (kind == nullptr) return std::nullopt;
-    return OutputChoice{kind->name, colon == std::string::npos ? kind->default_file : text.substr(colon + 1)};
+    const std::string kind = text.substr(0, colon);
+    for (const auto& [name, where] : kinds)
+        if (kind == name) return OutputChoice{kind, colon == std::string::npos ? where : text.substr(colon + 1)};
+    return std::nullopt;
 }
 
 std::string check_output(const std::string& text) {
     const auto output = parse_output(text);
-    std::string names;
-    for (const OutputKind& kind : output_kinds()) names += (names.empty() ? "" : ", ") + std::string(kind.name);
-    if (!output) return "no output '" + text + "'; there are: " + names + ", each with [:FILE]";
+    if (!output) return "no output '" + text + "'; there are: folded, pprof, otlp, flame.svg, each with [:FILE]";
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
+}
+
+template <class Id>
+std::string check_id(const std::string& text) {
+    return Id::from_hex(text) ? std::string()
+                              : "'" + text + "' is no id: " + std::to_string(Id::hex_length) + " lower-case hex digits";
 }
 
 int refuse(const std::string& message) {
@@ -81,6 +90,7 @@ std::string add_outputs(const std::vector<std::string>& texts, Options& options)
 std::variant<Options, int> parse_options(int argc, char** argv) {
     Options options;
     std::vector<std::string> pids, outputs;
+    std::string format, trace, span;
     double seconds = 10;
     CLI::App app("Samples the CPU: which functions run, and for which trace and span.", "otel-ebpf-profile");
     app.footer(footer);
@@ -98,6 +108,14 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--output", outputs, "what to write, see below; repeatable; default: folded")
         ->check(check_output)
         ->type_name("KIND[:FILE]");
+    app.add_option("--format", format, "of --output otlp: json or protobuf; default: by the file's name")
+        ->check(CLI::IsMember({"json", "protobuf"}));
+    app.add_option("--trace", trace, "of --output flame.svg: only the samples of this trace")
+        ->check(check_id<otel_ebpf::TraceId>)
+        ->type_name("HEX");
+    app.add_option("--span", span, "of --output flame.svg: only the samples of this span")
+        ->check(check_id<otel_ebpf::SpanId>)
+        ->type_name("HEX");
     app.add_option("--bpffs-root", options.bpffs_root,
                    "bpffs that holds otel/traces_ctx_v1; default: OTEL_EBPF_BPF_FS_PATH, else /sys/fs/bpf")
         ->type_name("PATH");
@@ -111,8 +129,11 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     if (!pids.empty() && options.all) return refuse("give --pid N or --all, not both");
     for (const std::string& pid : pids) options.pids.push_back(std::stoi(pid));
     if (const std::string problem = add_outputs(outputs, options); !problem.empty()) return refuse(problem);
+    options.trace = otel_ebpf::TraceId::from_hex(trace);
+    options.span = otel_ebpf::SpanId::from_hex(span);
     options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
     if (seconds == 0) options.duration.reset();
+    if (!format.empty()) options.format = format == "json" ? Format::json : Format::protobuf;
     return options;
 }
 

@@ -8,16 +8,28 @@
 #include <string>
 #include <utility>
 
+#include <otel_ebpf/profile/flame_graph.hpp>
 #include <otel_ebpf/profile/folded.hpp>
+#include <otel_ebpf/profile/otlp.hpp>
+#include <otel_ebpf/profile/pprof.hpp>
 
 namespace profiler {
 namespace {
 
 namespace oe = otel_ebpf;
 
-constexpr OutputKind kinds[] = {
-    {"folded", "-", [](const oe::profile::Profile& profile, const OutputChoice&) { return to_folded(profile); }},
-};
+bool wants_protobuf(const Options& options, const OutputChoice& output) {
+    return options.format == Format::protobuf || (options.format == Format::automatic && output.where.ends_with(".pb"));
+}
+
+std::string encoded(const Options& options, const OutputChoice& output, const oe::profile::Profile& profile) {
+    if (output.kind == "pprof") return oe::profile::to_pprof(profile);
+    if (output.kind == "otlp")
+        return wants_protobuf(options, output) ? oe::profile::to_otlp_protobuf(profile) : oe::profile::to_otlp_json(profile);
+    if (output.kind == "flame.svg")
+        return oe::profile::to_flame_graph_svg(profile, {.trace = options.trace, .span = options.span});
+    return oe::profile::to_folded(profile);
+}
 
 oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
     const std::string name = path == "-" ? "standard output" : path;
@@ -31,20 +43,10 @@ oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
 
 }  // namespace
 
-std::span<const OutputKind> output_kinds() {
-    return kinds;
-}
-
-const OutputKind* find_output_kind(const std::string& name) {
-    for (const OutputKind& kind : kinds)
-        if (kind.name == name) return &kind;
-    return nullptr;
-}
-
 oe::Result<void> write_outputs(const Options& options, const oe::profile::Profile& profile) {
     oe::Result<void> result;
     for (const OutputChoice& output : options.outputs) {
-        auto written = write_file(output.where, find_output_kind(output.kind)->encode(profile, output));
+        auto written = write_file(output.where, encoded(options, output, profile));
         if (!written && result) result = std::move(written);
     }
     return result;

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -41,6 +42,7 @@ struct SdkContextStats {
     std::uint64_t unchanged = 0;   // of those: its mappings and its context were as before
     std::uint64_t refused = 0;     // not permitted to look
     std::uint64_t malformed = 0;   // contexts that could not be decoded
+    std::uint64_t unknown_keys = 0; // attributes without a name in the process' table
     std::uint64_t rows_failed = 0; // rows that oe_sdk_threads had no room for
 };
 
@@ -90,6 +92,25 @@ public:
         const auto position = watched_.find(pid);
         return position != watched_.end() && position->second.process ? &*position->second.process : nullptr;
     }
+    // Attributes of a thread context with their names. A key that the table lacks makes it be read again at once, as OTEP
+    // 4947 demands, though not more often than ten times a second; what is unknown then is counted.
+    [[nodiscard]] std::vector<std::pair<std::string, std::string>> name_attributes(pid_t pid,
+                                                                                   const ThreadAttributes& attributes) {
+        const auto position = watched_.find(pid);
+        if (position == watched_.end() || !position->second.process) return {};
+        Watched& watched = position->second;
+        const auto& keys = watched.process->context.thread_keys;
+        const bool knows_all = std::ranges::all_of(attributes, [&keys](const auto& pair) { return pair.first < keys.size(); });
+        const auto now = std::chrono::steady_clock::now();
+        if (!knows_all && now - watched.refreshed_at >= std::chrono::milliseconds(100)) {
+            watched.refreshed_at = now;
+            if (!look(pid, watched) || !watched.process) return {};
+        }
+        std::uint32_t unknown = 0;
+        auto named = named_attributes(attributes, watched.process->context.thread_keys, unknown);
+        stats_.unknown_keys += unknown;
+        return named;
+    }
     // How our contexts and the SDK's compare; nullopt: never compared.
     [[nodiscard]] std::optional<oe_ctx_counts> counts(pid_t pid) const {
         const auto tgid = static_cast<std::uint32_t>(pid);
@@ -108,6 +129,7 @@ private:
         bool is_pending = false;  // something could not be read, and may be next time
         bool has_row = false;
         bool differs = false;  // said already
+        std::chrono::steady_clock::time_point refreshed_at;
     };
 
     // False when the process is gone.

@@ -97,11 +97,14 @@ public:
     std::uint64_t cookie = OE_COOKIE(0, 0);
     std::uint32_t tgid = 1;
     task_struct task{};  // the current thread
+    std::uint32_t tid = 0;  // 0: the first thread of the process
+    bool storage_fails = false;  // no memory for task storage
     std::mt19937 random{42};
 
     void* lookup(const host_map& map, const void* key);
     long update(const host_map& map, const void* key, const void* value, std::uint64_t flags);
     long erase(const host_map& map, const void* key);
+    std::uint32_t size(const host_map& map);  // entries of a hash
 
 private:
     struct HostMap {
