@@ -4,12 +4,13 @@
 
 #include <CLI/CLI.hpp>
 
-#include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdio>
+#include <string>
 
 #include <otel_ebpf/version_info.hpp>
+
+#include "outputs.hpp"
 
 namespace profiler {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 constexpr const char* footer = R"(Outputs, each of which may be given once:
   folded[:FILE]     one line per stack, for flame graph tools; default: standard output
   pprof[:FILE]      gzipped profile.proto for `go tool pprof`; default: profile.pb.gz
-  otlp[:FILE]       OTLP profiles, JSON or (FILE ends with .pb, or --format protobuf) protobuf; default: profile.json
+  otlp[:FILE]       OTLP profiles, in JSON, or in protobuf when FILE ends with .pb; default: profile.json
   flame.svg[:FILE]  a flame graph for the browser; default: flame.svg
 FILE may be "-", standard output.
 
@@ -34,9 +35,6 @@ Exit codes:
 
 Once sampling, one line that begins with "profiling" goes to standard error.)";
 
-constexpr std::array<std::pair<const char*, const char*>, 4> kinds{
-    {{"folded", "-"}, {"pprof", "profile.pb.gz"}, {"otlp", "profile.json"}, {"flame.svg", "flame.svg"}}};
-
 std::string check_pid(const std::string& text) {
     int pid = 0;
     const auto end = text.data() + text.size();
@@ -45,17 +43,19 @@ std::string check_pid(const std::string& text) {
     return "'" + text + "' is no PID";
 }
 
+// "folded:stacks.txt" in its two parts; nullopt when there is no such kind.
 std::optional<OutputChoice> parse_output(const std::string& text) {
     const std::size_t colon = text.find(':');
-    const std::string kind = text.substr(0, colon);
-    for (const auto& [name, where] : kinds)
-        if (kind == name) return OutputChoice{kind, colon == std::string::npos ? where : text.substr(colon + 1)};
-    return std::nullopt;
+    const OutputKind* const kind = find_output_kind(text.substr(0, colon));
+    if (kind == nullptr) return std::nullopt;
+    return OutputChoice{kind->name, colon == std::string::npos ? kind->default_file : text.substr(colon + 1)};
 }
 
 std::string check_output(const std::string& text) {
     const auto output = parse_output(text);
-    if (!output) return "no output '" + text + "'; there are: folded, pprof, otlp, flame.svg, each with [:FILE]";
+    std::string names;
+    for (const OutputKind& kind : output_kinds()) names += (names.empty() ? "" : ", ") + std::string(kind.name);
+    if (!output) return "no output '" + text + "'; there are: " + names + ", each with [:FILE]";
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
 }
 
@@ -90,7 +90,7 @@ std::string add_outputs(const std::vector<std::string>& texts, Options& options)
 std::variant<Options, int> parse_options(int argc, char** argv) {
     Options options;
     std::vector<std::string> pids, outputs;
-    std::string format, trace, span;
+    std::string trace, span;
     double seconds = 10;
     CLI::App app("Samples the CPU: which functions run, and for which trace and span.", "otel-ebpf-profile");
     app.footer(footer);
@@ -108,8 +108,6 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--output", outputs, "what to write, see below; repeatable; default: folded")
         ->check(check_output)
         ->type_name("KIND[:FILE]");
-    app.add_option("--format", format, "of --output otlp: json or protobuf; default: by the file's name")
-        ->check(CLI::IsMember({"json", "protobuf"}));
     app.add_option("--trace", trace, "of --output flame.svg: only the samples of this trace")
         ->check(check_id<otel_ebpf::TraceId>)
         ->type_name("HEX");
@@ -133,7 +131,6 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     options.span = otel_ebpf::SpanId::from_hex(span);
     options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
     if (seconds == 0) options.duration.reset();
-    if (!format.empty()) options.format = format == "json" ? Format::json : Format::protobuf;
     return options;
 }
 

@@ -25,11 +25,9 @@ enum ExitCode : int {
 };
 
 struct OutputChoice {
-    std::string kind;   // "folded", "pprof", "otlp", "flame.svg"
+    std::string kind;   // see outputs.hpp
     std::string where;  // a path; "-": standard output
 };
-
-enum class Format { automatic, json, protobuf };
 
 struct Options {
     std::vector<pid_t> pids;
@@ -37,7 +35,6 @@ struct Options {
     unsigned hz = 99;
     std::optional<std::chrono::milliseconds> duration{10'000};  // nullopt: until it is interrupted
     std::vector<OutputChoice> outputs;
-    Format format = Format::automatic;  // of otlp
     std::optional<otel_ebpf::TraceId> trace;  // of flame.svg: only this one
     std::optional<otel_ebpf::SpanId> span;
     std::string bpffs_root;             // "": OTEL_EBPF_BPF_FS_PATH, else /sys/fs/bpf

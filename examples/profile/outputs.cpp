@@ -18,18 +18,20 @@ namespace {
 
 namespace oe = otel_ebpf;
 
-bool wants_protobuf(const Options& options, const OutputChoice& output) {
-    return options.format == Format::protobuf || (options.format == Format::automatic && output.where.ends_with(".pb"));
-}
+using oe::profile::Profile;
 
-std::string encoded(const Options& options, const OutputChoice& output, const oe::profile::Profile& profile) {
-    if (output.kind == "pprof") return oe::profile::to_pprof(profile);
-    if (output.kind == "otlp")
-        return wants_protobuf(options, output) ? oe::profile::to_otlp_protobuf(profile) : oe::profile::to_otlp_json(profile);
-    if (output.kind == "flame.svg")
-        return oe::profile::to_flame_graph_svg(profile, {.trace = options.trace, .span = options.span});
-    return oe::profile::to_folded(profile);
-}
+constexpr OutputKind kinds[] = {
+    {"folded", "-", [](const Profile& profile, const OutputChoice&, const Options&) { return to_folded(profile); }},
+    {"pprof", "profile.pb.gz", [](const Profile& profile, const OutputChoice&, const Options&) { return to_pprof(profile); }},
+    {"otlp", "profile.json",
+     [](const Profile& profile, const OutputChoice& output, const Options&) {
+         return output.where.ends_with(".pb") ? to_otlp_protobuf(profile) : to_otlp_json(profile);
+     }},
+    {"flame.svg", "flame.svg",
+     [](const Profile& profile, const OutputChoice&, const Options& options) {
+         return to_flame_graph_svg(profile, {.trace = options.trace, .span = options.span});
+     }},
+};
 
 oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
     const std::string name = path == "-" ? "standard output" : path;
@@ -43,10 +45,20 @@ oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
 
 }  // namespace
 
+std::span<const OutputKind> output_kinds() {
+    return kinds;
+}
+
+const OutputKind* find_output_kind(const std::string& name) {
+    for (const OutputKind& kind : kinds)
+        if (kind.name == name) return &kind;
+    return nullptr;
+}
+
 oe::Result<void> write_outputs(const Options& options, const oe::profile::Profile& profile) {
     oe::Result<void> result;
     for (const OutputChoice& output : options.outputs) {
-        auto written = write_file(output.where, encoded(options, output, profile));
+        auto written = write_file(output.where, find_output_kind(output.kind)->encode(profile, output, options));
         if (!written && result) result = std::move(written);
     }
     return result;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Writes a profile in the forms that were asked for.
+// The forms in which a profile can be written.
 #pragma once
+
+#include <span>
+#include <string>
 
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/profile/model.hpp>
@@ -10,7 +13,18 @@
 
 namespace profiler {
 
-// All outputs are tried; the first failure is returned.
+struct OutputKind {
+    const char* name;
+    const char* default_file;  // "-": standard output
+    std::string (*encode)(const otel_ebpf::profile::Profile& profile, const OutputChoice& output, const Options& options);
+};
+
+[[nodiscard]] std::span<const OutputKind> output_kinds();
+
+// nullptr when there is none of that name.
+[[nodiscard]] const OutputKind* find_output_kind(const std::string& name);
+
+// Tries all outputs; returns the first failure.
 [[nodiscard]] otel_ebpf::Result<void> write_outputs(const Options& options, const otel_ebpf::profile::Profile& profile);
 
 }  // namespace profiler
