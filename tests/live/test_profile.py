@@ -199,7 +199,8 @@ def otlp_samples(path):
                 samples.append({
                     "count": len(sample["timestampsUnixNano"]),
                     "link": (link["traceId"], link["spanId"]) if link else None,
-                    "attributes": {strings[item["keyStrindex"]]: list(item["value"].values())[0] for item in attributes},
+                    "attributes": {strings[item["keyStrindex"]]: next(iter(item["value"].values()))
+                                   for item in attributes},
                 })
     return samples
 
