@@ -435,6 +435,7 @@ private:
 
     Result<void> register_process(std::uint32_t tgid, const ProcessFacts& facts, AttachedExecutable& executable,
                                   Publication wanted, std::uint32_t generation, std::uint64_t flags) {
+        publisher_.watch(tgid);  // before its row: nothing of ours goes out next to an SDK's
         const auto [publication, publication_reason] = publish(executable, wanted);
         oe_process row{};
         row.publication = static_cast<std::uint8_t>(publication);

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -24,6 +25,7 @@
 #include <otel_ebpf/link.hpp>
 #include <otel_ebpf/publication.hpp>
 #include <otel_ebpf/report.hpp>
+#include <otel_ebpf/sdk_contexts.hpp>
 
 namespace otel_ebpf::detail {
 
@@ -69,6 +71,8 @@ public:
         object_ = object;
         counts_fd_ = ::bpf_object__find_map_fd_by_name(object, "oe_ctx_counts");
         has_hooks_ = ::bpf_object__find_program_by_name(object, "oe_jit_entry") != nullptr;
+        if (contexts_ && has_hooks_)
+            sdk_ = std::make_unique<SdkContexts>(::bpf_object__find_map_fd_by_name(object, "oe_sdk_threads"), counts_fd_);
     }
 
     // The mode that a target which asks for `wanted` gets, and why where it is another: just in time falls back to eager,
@@ -86,8 +90,14 @@ public:
         return {Publication::eager, reason};
     }
 
-    // Once per `reap_interval` at most: entries of threads and tools that are gone.
+    // A target. From here on it is known whether an SDK in it publishes contexts of its own: then ours are not.
+    void watch(std::uint32_t tgid) {
+        if (sdk_) sdk_->watch(static_cast<pid_t>(tgid));
+    }
+
+    // Once a second at most: contexts of SDKs, and entries of threads and tools that are gone.
     void poll() {
+        if (sdk_) sdk_->poll();
         const auto now = std::chrono::steady_clock::now();
         if (!reaper_ || exit_links_.empty() || now - last_reap_ < reap_interval) return;
         reap();
@@ -95,6 +105,7 @@ public:
 
     // The process is no target any more.
     void forget(std::uint32_t tgid) {
+        if (sdk_) sdk_->forget(static_cast<pid_t>(tgid));
         if (counts_fd_ >= 0) ::bpf_map_delete_elem(counts_fd_, &tgid);
         retract(tgid);
     }
@@ -167,6 +178,7 @@ private:
     Result<std::uint64_t> timer_address_ = std::uint64_t{0};
     bpf_object* object_ = nullptr;
     int counts_fd_ = -1;
+    std::unique_ptr<SdkContexts> sdk_;
     bool has_hooks_ = false;
     JitHooks jit_;
     std::string jit_failure_;
