@@ -2,6 +2,7 @@
 # Copyright The otel_ebpf Authors
 """otel-ebpf-profile on programs that burn CPU in known functions."""
 
+import json
 import os
 import re
 import shutil
@@ -184,11 +185,44 @@ def test_process_that_runs_another_program(burn, bpffs):
     assert share(of_the_second, lambda stack: stack[-1] == CPP_STACK[-1]) > 0.5, stacks
 
 
+def otlp_samples(path):
+    """Samples of an OTLP profile: {"count", "link": (trace id, span id) or None, "attributes"}."""
+    data = json.loads(path.read_text())
+    dictionary = data["dictionary"]
+    strings, links = dictionary["stringTable"], dictionary["linkTable"]
+    samples = []
+    for resource in data["resourceProfiles"]:
+        for scope in resource["scopeProfiles"]:
+            for sample in (sample for profile in scope["profiles"] for sample in profile["samples"]):
+                link = links[sample["linkIndex"]] if sample.get("linkIndex") else None
+                attributes = [dictionary["attributeTable"][index] for index in sample.get("attributeIndices", [])]
+                samples.append({
+                    "count": len(sample["timestampsUnixNano"]),
+                    "link": (link["traceId"], link["spanId"]) if link else None,
+                    "attributes": {strings[item["keyStrindex"]]: next(iter(item["value"].values()))
+                                   for item in attributes},
+                })
+    return samples
+
+
+@pytest.mark.parametrize("build", ["burn-go1.19", "burn-go1.24-stripped", "burn-go1.27-stripped"])
+def test_pprof_labels_of_the_goroutine(burn, bpffs, tmp_path, build):
+    process = burn(build)
+    file = tmp_path / "profile.json"
+    stacks = Profiler(bpffs, "--pid", process.pid, "--output", "folded", "--output", f"otlp:{file}").finish()
+    samples = otlp_samples(file)
+    assert sum(sample["count"] for sample in samples) > 20
+    labelled = sum(sample["count"] for sample in samples
+                   if {"/pay", "blue"} <= set(sample["attributes"].values()))
+    in_main = sum(count for stack, count in stacks.items() if "main.main" in stack)
+    assert labelled >= 0.95 * in_main, samples
+
+
 FOREIGN_WRITER = BUILD / "bin" / "foreign-writer"
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-def test_samples_are_linked_to_the_entries_of_a_foreign_writer(burn, bpffs):
+def test_samples_are_linked_to_the_entries_of_a_foreign_writer(burn, bpffs, tmp_path):
     """It knows only the pin and the layout. The profiler is first, and makes the pin, which stays."""
     pin = bpffs / "otel/traces_ctx_v1"
     first = Profiler(bpffs, "--all", duration=3)
@@ -203,8 +237,12 @@ def test_samples_are_linked_to_the_entries_of_a_foreign_writer(burn, bpffs):
     assert first.summary("lost") == 0
 
     # The writer is first.
-    second = Profiler(bpffs, "--all", duration=1)
+    file = tmp_path / "profile.json"
+    second = Profiler(bpffs, "--all", "--output", "folded", "--output", f"otlp:{file}", duration=1)
     stacks = second.finish()
+    linked = [sample for sample in otlp_samples(file) if sample["link"]]
+    assert {sample["link"] for sample in linked} == {(TRACE, SPAN)}
+    assert sum(sample["count"] for sample in linked) == second.summary("ebpf")
     in_writer = sum(count for stack, count in stacks.items() if stack[-1] == "foreign_burn")
     assert 5 < in_writer <= second.summary("ebpf") <= in_writer * 1.05 + 2, second.errors
     assert pin.stat().st_ino == inode, "the pin was replaced"
