@@ -5,6 +5,9 @@
 #
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
 #   client                                tests/targets/client
+#   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
+#   burn-cpp, burn-cpp-pie, ...           the same in C++
+#   context-reader                        examples/03-context-map/readers/go, which needs modules from the Go proxy
 #   bad-*                                 files and programs that an agent has to refuse
 #
 # Skips what is up to date. A toolchain that can't be had costs its programs only, with a line that begins with SKIPPED.
@@ -53,6 +56,7 @@ build_go() {
 	fi
 	mod=$out/.$1.mod
 	sed "s/^go .*/go ${3%.*}/" "$2/go.mod" >"$mod"
+	[ ! -f "$2/go.sum" ] || cp "$2/go.sum" "${mod%.mod}.sum"
 	if log=$(cd "$2" && GOTOOLCHAIN=$(toolchain "$3") CGO_ENABLED=0 \
 		"$go" build -buildvcs=false -modfile="$mod" -ldflags="${4-}" -o "$out/$1" . 2>&1); then
 		touch "$out/$1" # go leaves an identical file as it is
@@ -68,8 +72,29 @@ for release in $releases; do
 	name=server-go${release%.*}
 	build_go "$name" "$root/tests/targets/server" "$release"
 	build_go "$name-stripped" "$root/tests/targets/server" "$release" "-s -w"
+	build_go "burn-go${release%.*}" "$root/tests/targets/burn" "$release"
+	build_go "burn-go${release%.*}-stripped" "$root/tests/targets/burn" "$release" "-s -w"
 done
+(
+	export GOFLAGS=-buildmode=pie
+	build_go burn-go1.26-pie "$root/tests/targets/burn" 1.26.8 "-s -w"
+)
 build_go client "$root/tests/targets/client" 1.26.8
+build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
+
+# build_cxx NAME SOURCE FLAGS...
+build_cxx() {
+	name=$1 source=$2
+	shift 2
+	up_to_date "$out/$name" "$source" && return 0
+	${CXX:-c++} -O1 -fno-omit-frame-pointer "$@" -o "$out/$name" "$source"
+	echo "built $name"
+}
+burn=$root/tests/targets/burn.cpp
+build_cxx burn-cpp "$burn" -no-pie
+build_cxx burn-cpp-pie "$burn" -pie -fPIE
+build_cxx burn-cpp-dynsym "$burn" -pie -fPIE -rdynamic -s # functions in .dynsym only
+build_cxx burn-cpp-stripped "$burn" -pie -fPIE -s
 
 if ! up_to_date "$out/bad-not-go" "$root/tests/targets/not_go.c"; then
 	${CC:-cc} -O1 -o "$out/bad-not-go" "$root/tests/targets/not_go.c"

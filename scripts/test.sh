@@ -34,8 +34,16 @@ if command -v ccache >/dev/null; then
 	export CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER-ccache}
 	export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
 fi
+umount "$results/bpffs" 2>/dev/null # of a run that was killed
 rm -rf "$results"
 mkdir -p "$results"
+# A bpffs of the tests' own: they leave no pins behind, and see none of others.
+bpffs=$results/bpffs
+mkdir "$bpffs"
+if mount -t bpf otel_ebpf_tests "$bpffs" 2>/dev/null; then
+	export OTEL_EBPF_BPF_FS_PATH=$bpffs
+	trap 'umount "$bpffs"' EXIT
+fi
 started=$SECONDS
 
 # run SUITE TIMEOUT_S COMMAND...: one line on the terminal, everything else in the results.
@@ -71,7 +79,8 @@ ctest_label() { # LABEL
 
 finish() {
 	echo "$((SECONDS - started)) s in all"
-	exec python3 scripts/summarize_tests.py "$results"
+	python3 scripts/summarize_tests.py "$results"
+	exit
 }
 
 if $quick; then setup_options=; else setup_options=--tests; fi

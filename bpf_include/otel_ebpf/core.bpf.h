@@ -53,6 +53,12 @@
 
 /* vmlinux.h has no macros, so no error numbers; include/uapi/asm-generic/errno-base.h. */
 #ifdef __bpf__
+#ifndef EFAULT
+#define EFAULT 14
+#endif
+#ifndef EEXIST
+#define EEXIST 17
+#endif
 #ifndef EINVAL
 #define EINVAL 22
 #endif

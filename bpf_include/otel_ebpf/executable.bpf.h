@@ -60,6 +60,7 @@ OE_NOINLINE struct oe_process *oe_process_join(__u32 tgid, __u32 exe_row, const 
 	row.exe_row = exe_row;
 	row.generation = ((__u32)__sync_fetch_and_add(last, 1) + 1) & 0x7fffffff;
 	row.tls_g_offset = exe->tls_g_offset;
+	row.publication = exe->publication;
 	row.probes = ~0ULL;
 	/* A thread of the same process may have been quicker: its row stays. */
 	if (bpf_map_update_elem(&oe_processes, &tgid, &row, BPF_NOEXIST) == -7 /* E2BIG */)

@@ -48,10 +48,8 @@ OE_INLINE bool __oe_same_id8(const __u8 *a, const __u8 *b)
 	return x == y;
 }
 
-/* Eager publication: this thread's entry goes, if it is ours. */
-OE_NOINLINE int oe_eager_retract(void)
+OE_NOINLINE int __oe_eager_retract(__u64 key)
 {
-	__u64 key = bpf_get_current_pid_tgid();
 	const struct oe_ctx_owned *owned = bpf_map_lookup_elem(&oe_ctx_owned, &key);
 	const struct oe_traces_ctx_v1 *entry;
 
@@ -62,6 +60,12 @@ OE_NOINLINE int oe_eager_retract(void)
 		bpf_map_delete_elem(&traces_ctx_v1, &key);
 	bpf_map_delete_elem(&oe_ctx_owned, &key);
 	return 0;
+}
+
+/* Eager publication: this thread's entry goes, if it is ours. */
+OE_INLINE int oe_eager_retract(void)
+{
+	return __oe_eager_retract(bpf_get_current_pid_tgid());
 }
 
 /* Eager publication: this thread's entry says `ctx` from here on. Another tool's entry stays, counted. 0 or -1. */

@@ -20,5 +20,35 @@ struct {
 	__type(value, struct oe_traces_ctx_v1);
 } traces_ctx_v1 __weak SEC(".maps");
 
+OE_INLINE bool __oe_any_set(const __u8 *bytes, int size)
+{
+	__u64 word, all = 0;
+
+	for (int i = 0; i < size; i += sizeof(word)) {
+		__builtin_memcpy(&word, bytes + i, sizeof(word));
+		all |= word;
+	}
+	return all != 0;
+}
+
+/* What a thread works for. False, and `out` all zero, where there is no entry or one without both ids. */
+OE_INLINE bool oe_traces_ctx_get(__u64 key, struct oe_traces_ctx_v1 *out)
+{
+	const struct oe_traces_ctx_v1 *entry = bpf_map_lookup_elem(&traces_ctx_v1, &key);
+
+	__builtin_memset(out, 0, sizeof(*out));
+	if (!entry || !__oe_any_set(entry->trace_id, sizeof(entry->trace_id)) ||
+	    !__oe_any_set(entry->span_id, sizeof(entry->span_id)))
+		return false;
+	__builtin_memcpy(out, entry, sizeof(*out));
+	return true;
+}
+
+/* What the thread works for that this program interrupts or runs in. */
+OE_INLINE bool oe_traces_ctx_current(struct oe_traces_ctx_v1 *out)
+{
+	return oe_traces_ctx_get(bpf_get_current_pid_tgid(), out);
+}
+
 #endif
 #endif

@@ -10,6 +10,8 @@
 
 #ifdef __cplusplus
 #define OE_STATIC_ASSERT static_assert
+#elif __STDC_VERSION__ < 201112L /* C99 */
+#define OE_STATIC_ASSERT(condition, text) extern char oe_static_assertion[(condition) ? 1 : -1]
 #else
 #define OE_STATIC_ASSERT _Static_assert
 #endif
@@ -22,7 +24,7 @@
 #endif
 
 /* Raised whenever a layout in this file or the shape of a map changes; two bundles of one Manager must agree. */
-#define OE_ABI_VERSION 1
+#define OE_ABI_VERSION 2
 
 /* ---- trace context (W3C Trace Context) -------------------------------------------------------------------- */
 
@@ -67,10 +69,96 @@ struct oe_ctx_counts {
 	__u64 published;     /* entries written */
 	__u64 foreign;       /* not written: another tool's entry was there */
 	__u64 failed;        /* not written: the map refused it */
+	__u64 unreadable;    /* not written: who runs could not be read from the process' memory */
 	__u64 both;          /* the SDK in the process and this tool each had a context */
 	__u64 trace_differs; /* of those: not of one trace, which is a bug somewhere */
 	__u64 span_differs;  /* of those: one trace, different spans, which is normal */
 };
+
+/* Self-test of publication just in time; the only row of oe_self_test. */
+struct oe_self_test {
+	__u64 key;    /* of the thread that tries it, as in traces_ctx_v1; 0: none */
+	struct oe_traces_ctx_v1 ctx;
+	__u64 found;  /* samples that saw ctx */
+	__u64 missed;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_self_test) == 48, "no hidden padding");
+
+/* Key of what is known of one goroutine. */
+struct oe_go_key {
+	__u64 goid;
+	__u32 tgid;
+	__u32 generation; /* of the process row */
+};
+
+/* The span that a goroutine without one of its own works for, decided once; value of oe_go_origins. */
+struct oe_go_origin {
+	__u64 holder_goid; /* whose span it is; 0: nobody's */
+	__u32 holder_depth;
+	__u32 pad;
+	__u8 span_id[8];   /* the holder's place may have another span by now: then there is none */
+};
+OE_STATIC_ASSERT(sizeof(struct oe_go_origin) == 24, "no hidden padding");
+
+/* ---- contexts that SDKs publish inside processes (OTEP 4947) ------------------------------------------------- */
+
+/* What is known of the current thread's own context. */
+enum oe_sdk_state {
+	OE_SDK_ABSENT = 0, /* the process publishes no context of its own */
+	OE_SDK_NONE = 1,   /* it does, but this thread has no valid one now */
+	OE_SDK_VALID = 2,
+};
+
+enum oe_tls_kind {
+	OE_TLS_UNKNOWN = 0, /* the process publishes contexts where they can't be found: every read gives OE_SDK_NONE */
+	OE_TLS_STATIC = 1,  /* the variable is at the thread pointer + offset */
+	OE_TLS_DTV = 2,     /* at dynamic thread vector[module_id] + offset */
+};
+
+/* Where otel_thread_ctx_v1 of a process' current thread is; value of oe_sdk_threads, by tgid. */
+struct oe_tls_location {
+	__s64 offset;
+	__u64 module_id;
+	__s32 dtv_offset;        /* of the vector's address from the thread pointer */
+	__s16 dtv_count_offset;  /* of the number of entries, from the vector */
+	__u8 dtv_stride;         /* bytes per entry */
+	__u8 kind;               /* enum oe_tls_kind */
+};
+OE_STATIC_ASSERT(sizeof(struct oe_tls_location) == 24, "no hidden padding");
+
+#define OE_THREAD_ATTRS_BYTES 256
+
+/* Attributes of a thread context as published: {key u8, length u8, bytes} one after the other. */
+struct oe_thread_attrs {
+	__u16 size_bytes;      /* in bytes[] */
+	__u16 published_bytes; /* above size_bytes: cut, or not readable */
+	__u8 bytes[OE_THREAD_ATTRS_BYTES];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_thread_attrs) == 4 + OE_THREAD_ATTRS_BYTES, "no hidden padding");
+
+/* ---- pprof labels of goroutines ----------------------------------------------------------------------------- */
+
+enum oe_go_labels_format {
+	OE_GO_LABELS_MAP = 0,   /* up to go1.23 */
+	OE_GO_LABELS_SLICE = 1, /* since go1.24 */
+};
+
+#define OE_GO_LABELS 10
+#define OE_GO_LABEL_KEY 16   /* with the NUL */
+#define OE_GO_LABEL_VALUE 48 /* with the NUL: room for a trace id in hex */
+
+struct oe_go_label {
+	char key[OE_GO_LABEL_KEY];
+	char value[OE_GO_LABEL_VALUE];
+};
+
+struct oe_go_labels {
+	__u16 published; /* labels that the goroutine has; above count: not read */
+	__u8 count;
+	__u8 cut;        /* 1: a key or value was too long */
+	struct oe_go_label label[OE_GO_LABELS];
+};
+OE_STATIC_ASSERT(sizeof(struct oe_go_labels) == 4 + OE_GO_LABELS * 64, "no hidden padding");
 
 /* ---- attach cookie: executable row << 32 | site descriptor -------------------------------------------------- */
 
@@ -126,7 +214,7 @@ struct oe_exe {
 	__u32 any_process;           /* 1: processes not in oe_processes join at their first hit */
 	__s32 tls_g_offset;          /* of g from the thread pointer; 0 = unknown */
 	__u32 round;                 /* 0 to 255, see OE_SITE_DESCRIPTOR */
-	__u32 pad;
+	__u32 publication;           /* enum oe_publication, of processes that join */
 };
 OE_STATIC_ASSERT(sizeof(struct oe_exe) == 8 * OE_EXE_ADDRS + 2 * OE_EXE_VALUES + 16, "no hidden padding");
 
@@ -137,7 +225,7 @@ struct oe_process {
 	__u64 load_bias;
 	__u64 probes;         /* bit per enabled Probe */
 	__s32 tls_g_offset;
-	__u8 publication;     /* of the trace context; 0 = off */
+	__u8 publication;     /* enum oe_publication */
 	__u8 pad[3];
 };
 OE_STATIC_ASSERT(sizeof(struct oe_process) == 32, "process row is 32 bytes");
@@ -193,6 +281,7 @@ struct oe_live_span {
 	__u32 open_depth;
 	__u16 depth;
 	__u16 in_overflow;
+	__u64 ready;     /* 1: the ids in the record are set, so that others may use them */
 	__u64 frame;     /* oe_go_frame at the start; 0: not taken */
 	__u64 user[3];   /* the Probe's own, never exported, zero at the start */
 	__u64 sticky;    /* as `user`, but kept while the same goroutine opens spans of the same kind here */
@@ -201,7 +290,7 @@ struct oe_live_span {
 	__u32 last_generation;
 	__u8 record[OE_RECORD_BYTES];
 };
-OE_STATIC_ASSERT(sizeof(struct oe_live_span) == 88 + OE_RECORD_BYTES, "no hidden padding");
+OE_STATIC_ASSERT(sizeof(struct oe_live_span) == 96 + OE_RECORD_BYTES, "no hidden padding");
 
 /* Key of the overflow hash. */
 struct oe_span_key {

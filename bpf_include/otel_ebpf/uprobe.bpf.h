@@ -50,21 +50,21 @@ struct oe_hit {
 	__u32 tgid;
 	__u32 generation;
 	__u16 kind;
-	__u8 site_kind; /* enum oe_site_kind */
+	__u8 site_kind;   /* enum oe_site_kind */
+	__u8 publication; /* enum oe_publication */
 };
 
 /*
- * Fills *hit and returns true when this hit counts for the Probe whose event kind is given. False: not a real call (the
- * stack is about to grow), not a target, or not a goroutine.
+ * Fills *hit, but for goid, and returns true when this hit counts for the Probe whose event kind is given. False: not a
+ * real call (the stack is about to grow), or not a target.
  */
-OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
+OE_INLINE bool oe_hit_begin_thread(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx);
 	__u32 exe_row = cookie >> 32;
 	__u32 descriptor = (__u32)cookie;
 	const struct oe_process *process;
 	const struct oe_exe *exe;
-	__u16 goid_offset;
 	__u32 tgid;
 
 	if (OE_DESCRIPTOR_FILTER(descriptor) == OE_FILTER_STACK_CHECK && OE_GO_STACK_CHECK_TAKEN(ctx)) {
@@ -82,18 +82,30 @@ OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
 		oe_count(OE_STAT_OTHER_PROCESS);
 		return false;
 	}
-	goid_offset = oe_fact(exe, oe_f_g_goid);
-	if (goid_offset == OE_UNKNOWN) {
-		oe_count(OE_STAT_FACT_MISSING);
-		return false;
-	}
 	hit->ctx = ctx;
 	hit->exe = exe;
+	hit->goid = 0;
 	hit->tgid = tgid;
 	hit->generation = process->generation;
 	hit->kind = kind;
 	hit->site_kind = OE_DESCRIPTOR_KIND(descriptor);
+	hit->publication = process->publication;
 	hit->g_addr = OE_GO_G(ctx);
+	return true;
+}
+
+/* The same for what runs on a goroutine; false, too, on the stacks of the runtime. */
+OE_INLINE bool oe_hit_begin(struct oe_hit *hit, struct pt_regs *ctx, __u16 kind)
+{
+	__u16 goid_offset;
+
+	if (!oe_hit_begin_thread(hit, ctx, kind))
+		return false;
+	goid_offset = oe_fact(hit->exe, oe_f_g_goid);
+	if (goid_offset == OE_UNKNOWN) {
+		oe_count(OE_STAT_FACT_MISSING);
+		return false;
+	}
 	if (oe_read(&hit->goid, sizeof(hit->goid), hit->g_addr + goid_offset) || !hit->goid)
 		return false;
 	return true;

@@ -177,6 +177,10 @@ struct signal_struct {
 	atomic_t live; /* threads of the process that have not begun to exit */
 };
 
+struct hrtimer {
+	void *function; /* enum hrtimer_restart (*)(struct hrtimer *) */
+};
+
 struct mm_struct {
 	unsigned long start_code;
 };

@@ -3,6 +3,7 @@
 /* What the agent can trace: a list of includes. */
 #include <otel_ebpf/vmlinux_min.h>
 
+#include <otel_ebpf/probes/goroutines.programs.h>
 #include <otel_ebpf/probes/net_http.programs.h>
 
 #include <ledger.programs.h>

@@ -10,6 +10,7 @@
 #include <ledger.hpp>
 #include <otel_ebpf/export/otlp_http.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
+#include <otel_ebpf/probes/goroutines.hpp>
 #include <otel_ebpf/probes/net_http.hpp>
 
 #include "agent.skel.h"
@@ -20,7 +21,8 @@ namespace agent {
 namespace {
 
 oe::BundleOf<agent_bpf> bundle() {
-    return oe::bundle<agent_bpf>(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>);
+    return oe::bundle<agent_bpf>(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>,
+                                 oe::probes::goroutines::scheduler<agent_bpf>);
 }
 
 int report_error(const oe::Error& error, int code) {
@@ -128,6 +130,7 @@ void print_attached(const oe::Manager& manager) {
         targets += row.pid == 0 ? row.executable : std::to_string(row.pid) + " (" + row.service_name + ")";
     }
     std::fprintf(stderr, "attached %zu sites to %s\n", report.attached(), targets.c_str());
+    for (const std::string& line : oe::publication_in(report)) std::fprintf(stderr, "%s\n", line.c_str());
 }
 
 int finish(oe::Manager& manager, const Options& options) {
@@ -151,12 +154,14 @@ int trace(const Options& options) {
     auto output = open_output(options);
     if (!output) return report_error(output.error(), exit_output);
     std::vector<oe::Target> targets;
-    for (const pid_t pid : options.pids) targets.emplace_back(oe::ProcessTarget{pid});
-    for (const std::string& path : options.executables) targets.emplace_back(oe::ExecutableTarget{path});
+    for (const pid_t pid : options.pids) targets.emplace_back(oe::ProcessTarget{pid, {}});
+    for (const std::string& path : options.executables) targets.emplace_back(oe::ExecutableTarget{path, {}});
     auto opened = oe::Manager::open({.bundles = {bundle()},
                                      .targets = std::move(targets),
                                      .sink = output->sink,
-                                     .options = options.probe_options});
+                                     .options = options.probe_options,
+                                     .publication = options.publication,
+                                     .bpffs_root = options.bpffs_root});
     if (!opened) return report_error(opened.error(), exit_code_of(opened.error()));
     oe::Manager& manager = **opened;
     print_attached(manager);

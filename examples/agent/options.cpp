@@ -59,7 +59,7 @@ std::string add_probe_option(const std::string& text, oe::OptionValues& values) 
 std::variant<Options, int> parse_options(int argc, char** argv) {
     Options options;
     std::vector<std::string> pids, settings;
-    std::string kernel, format = "table";
+    std::string kernel, format = "table", link = "jit";
     double seconds = 0;
     CLI::App app("Traces Go programs from outside: spans of HTTP requests, without touching the program.",
                  "otel-ebpf-trace");
@@ -83,6 +83,14 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
         ->type_name("FILE");
     app.add_option("--set", settings, "option of a Probe, e.g. net_http.route_site=false; repeatable")
         ->type_name("NAME=VALUE");
+    app.add_option("--profile-link", link, "tell profilers which span a thread works for: jit (at their timer), eager (at "
+                                           "every change: also for readers without a cpu-clock timer), off")
+        ->check(CLI::IsMember({"off", "jit", "eager"}))
+        ->capture_default_str();
+    app.add_option("--bpffs-root", options.bpffs_root,
+                   "bpffs with the map that profilers read, otel/traces_ctx_v1; default OTEL_EBPF_BPF_FS_PATH, else "
+                   "/sys/fs/bpf")
+        ->type_name("DIR");
     app.add_flag("--verbose", options.verbose, "print messages of the library and of libbpf");
     try {
         app.parse(argc, argv);
@@ -101,6 +109,7 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
         return refuse("nothing to trace: give --pid N or --exe PATH (see --help)");
     if (!kernel.empty()) options.kernel = oe::site::KernelRelease::parse(kernel);
     if (*duration) options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+    options.publication = *oe::parse_publication(link);
     options.plan_as_json = format == "json";
     return options;
 }

@@ -33,6 +33,8 @@ struct Options {
     std::optional<std::chrono::milliseconds> duration;
     std::string stats_file;
     oe::OptionValues probe_options;
+    oe::Publication publication = oe::Publication::jit;
+    std::string bpffs_root;  // "": the library's default
     bool verbose = false;
 
     [[nodiscard]] std::string output_kind() const { return output.substr(0, output.find(':')); }

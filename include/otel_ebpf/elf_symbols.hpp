@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// ElfSymbols: one pass over .symtab.
+// ElfSymbols: one pass over .symtab, or over .dynsym, which stripped executables keep.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -15,19 +16,9 @@ namespace otel_ebpf {
 class ElfSymbols {
 public:
     // Fails when there is no .symtab (a stripped executable) or it is damaged.
-    static Result<ElfSymbols> open(const ElfFile& elf) {
-        const ElfSection* table = elf.section(".symtab");
-        if (table == nullptr || table->type != SHT_SYMTAB) return fail(Stage::symbol, "has no .symtab");
-        if (table->link >= elf.sections().size()) return fail(Stage::target, "has a damaged .symtab: no names");
-        ElfSymbols symbols;
-        auto entries = elf.bytes_of(*table);
-        if (!entries) return tl::unexpected(std::move(entries).error());
-        auto names = elf.bytes_of(elf.sections()[table->link]);
-        if (!names) return tl::unexpected(std::move(names).error());
-        symbols.entries_ = std::move(*entries);
-        symbols.names_ = std::move(*names);
-        return symbols;
-    }
+    static Result<ElfSymbols> open(const ElfFile& elf) { return open(elf, ".symtab", SHT_SYMTAB); }
+    // What other objects may use.
+    static Result<ElfSymbols> open_dynamic(const ElfFile& elf) { return open(elf, ".dynsym", SHT_DYNSYM); }
 
     // Calls visit(name, symbol) for every defined symbol, in file order, until it returns false.
     template <class Visit>
@@ -40,6 +31,21 @@ public:
     }
 
 private:
+    static Result<ElfSymbols> open(const ElfFile& elf, std::string_view name, std::uint32_t type) {
+        const ElfSection* table = elf.section(name);
+        if (table == nullptr || table->type != type) return fail(Stage::symbol, "has no " + std::string(name));
+        if (table->link >= elf.sections().size())
+            return fail(Stage::target, "has a damaged " + std::string(name) + ": no names");
+        ElfSymbols symbols;
+        auto entries = elf.bytes_of(*table);
+        if (!entries) return tl::unexpected(std::move(entries).error());
+        auto names = elf.bytes_of(elf.sections()[table->link]);
+        if (!names) return tl::unexpected(std::move(names).error());
+        symbols.entries_ = std::move(*entries);
+        symbols.names_ = std::move(*names);
+        return symbols;
+    }
+
     ByteBuffer entries_;
     ByteBuffer names_;
 };

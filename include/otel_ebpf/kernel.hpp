@@ -83,6 +83,13 @@ inline site::KernelRelease running_kernel_release() {
     return site::KernelRelease::parse(name.release).value_or(site::KernelRelease{});
 }
 
+// Whether PIDs here are those that BPF programs see.
+inline bool in_initial_pid_namespace() {
+    struct stat ns{};
+    // The initial PID namespace has a fixed inode: PROC_PID_INIT_INO, include/linux/proc_ns.h.
+    return ::stat("/proc/self/ns/pid", &ns) == 0 && ns.st_ino == 0xEFFFFFFCU;
+}
+
 // Whether this process holds a capability, by its number in linux/capability.h.
 inline bool has_capability(unsigned number) {
     std::FILE* status = std::fopen("/proc/self/status", "re");
@@ -110,9 +117,7 @@ inline Kernel Kernel::detect() {
     kernel.release = running_kernel_release();
     kernel.btf = ::access("/sys/kernel/btf/vmlinux", R_OK) == 0;
 
-    struct stat ns{};
-    // The initial PID namespace has a fixed inode: PROC_PID_INIT_INO, include/linux/proc_ns.h.
-    kernel.initial_pid_namespace = ::stat("/proc/self/ns/pid", &ns) == 0 && ns.st_ino == 0xEFFFFFFCU;
+    kernel.initial_pid_namespace = in_initial_pid_namespace();
 
     if (const Fd program = detail::load_empty_kprobe(detail::attach_type_uprobe_multi)) {
         const std::uint64_t offset = 0;

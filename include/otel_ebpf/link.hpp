@@ -92,6 +92,41 @@ public:
         return link;
     }
 
+    // A program of SEC("tp_btf/..."), which names its tracepoint itself. It must be loaded.
+    [[nodiscard]] static Result<Link> tracing(const bpf_program* program) {
+        Link link;
+        link.fds_.emplace_back(::bpf_raw_tracepoint_open(nullptr, ::bpf_program__fd(program)));
+        if (!link.fds_.back())
+            return fail_errno(Stage::attach,
+                              fmt::format("tracepoint program {}{}", ::bpf_program__name(program), needs()));
+        return link;
+    }
+
+    // Runs a perf_event program `hz` times a second on one CPU, whatever runs there but the idle task. ENODEV: the CPU
+    // is offline. Needs CAP_PERFMON.
+    [[nodiscard]] static Result<Link> cpu_clock(int program_fd, unsigned cpu, unsigned hz) {
+        perf_event_attr attr{};
+        attr.size = sizeof(attr);
+        attr.type = PERF_TYPE_SOFTWARE;
+        attr.config = PERF_COUNT_SW_CPU_CLOCK;
+        attr.freq = 1;
+        attr.sample_freq = hz;
+        attr.exclude_idle = 1;
+        attr.disabled = 1;
+        Fd event(static_cast<int>(
+            ::syscall(SYS_perf_event_open, &attr, -1, static_cast<int>(cpu), -1, PERF_FLAG_FD_CLOEXEC)));
+        if (!event)
+            return fail_errno(Stage::attach, fmt::format("perf_event_open of cpu-clock on CPU {}{}", cpu, needs()));
+        Fd created(::bpf_link_create(program_fd, event.get(), BPF_PERF_EVENT, nullptr));
+        if (!created) return fail_errno(Stage::attach, "link a program to a perf event (needs Linux 5.15)");
+        if (::ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0)
+            return fail_errno(Stage::attach, fmt::format("enable cpu-clock on CPU {}", cpu));
+        Link link;
+        link.fds_.push_back(std::move(created));  // closed before its event
+        link.fds_.push_back(std::move(event));
+        return link;
+    }
+
     explicit operator bool() const { return !fds_.empty(); }
 
 private:

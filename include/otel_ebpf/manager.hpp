@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -19,6 +20,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -27,6 +29,7 @@
 
 #include <otel_ebpf/assignment.hpp>
 #include <otel_ebpf/detail/loader.hpp>
+#include <otel_ebpf/detail/publisher.hpp>
 #include <otel_ebpf/detail/span_reader.hpp>
 #include <otel_ebpf/event_stream.hpp>
 #include <otel_ebpf/executable.hpp>
@@ -46,6 +49,10 @@ struct ManagerConfig {
     std::vector<Target> targets = {};
     std::shared_ptr<Sink> sink = {};      // null: spans are counted only
     OptionValues options = {};            // "net_http.route_site" -> false
+    // Of current spans, for targets that don't say; needs a bundle with publish.programs.h. `off`, with no target that
+    // says otherwise, leaves the shared map alone.
+    Publication publication = Publication::jit;
+    std::string bpffs_root = {};          // of the shared map; "": OTEL_EBPF_BPF_FS_PATH, else /sys/fs/bpf
     std::uint32_t events_bytes = 0;       // ring buffer, a power of two; 0: as compiled (4 MiB). Counts twice in RSS
     std::uint32_t max_executables = 0;    // rows of the executable table; 0: as compiled (1,024)
     std::chrono::milliseconds interval{20};  // between two reads of the ring buffer
@@ -77,8 +84,10 @@ public:
 
     // Adds a process or an executable. An executable that is attached already costs no further link.
     [[nodiscard]] Result<void> add(const Target& target) {
-        if (const auto* process = std::get_if<ProcessTarget>(&target)) return add_process(process->pid);
-        return follow(std::get<ExecutableTarget>(target).path);
+        if (const auto* process = std::get_if<ProcessTarget>(&target))
+            return add_process(process->pid, process->publication.value_or(config_.publication));
+        const auto& file = std::get<ExecutableTarget>(target);
+        return follow(file.path, file.publication.value_or(config_.publication));
     }
 
     // Stops instrumenting a process; its executable's links are closed with its last process.
@@ -89,8 +98,36 @@ public:
         const AttachedProcess process = position->second;
         close_row(tgid, process);
         release(tgid, process.generation);
+        publication_ends(tgid);
         drain();  // only now: what was under way when its links closed is written
         reader_.remove_process(tgid, process.generation);
+    }
+
+    // Changes how the current spans of a target's process are published, from now on. An error says why it is not as
+    // asked for; report() has what is active.
+    [[nodiscard]] Result<void> set_publication(pid_t pid, Publication wanted) {
+        const auto tgid = static_cast<std::uint32_t>(pid);
+        const auto process = processes_.find(tgid);
+        if (process == processes_.end())
+            return fail(Stage::target, fmt::format("publish spans of PID {}: it is no target", pid), ESRCH);
+        AttachedExecutable& executable = *executables_.at(process->second.executable);
+        const auto [active, reason] = publish(executable, wanted);
+        oe_process row{};
+        if (::bpf_map_lookup_elem(processes_fd_, &tgid, &row) != 0 || row.generation != process->second.generation)
+            return fail(Stage::target, fmt::format("publish spans of PID {}: it has ended", pid), ESRCH);
+        const bool was_eager = row.publication == OE_PUBLISH_EAGER;
+        row.publication = static_cast<std::uint8_t>(active);
+        if (::bpf_map_update_elem(processes_fd_, &tgid, &row, BPF_EXIST) != 0)
+            return fail_errno(Stage::map, fmt::format("publish spans of PID {}: change oe_processes", pid));
+        if (was_eager && active != Publication::eager) publisher_.retract(tgid);
+        for (TargetRow& target : report_.targets) {
+            if (target.pid != pid || target.exited) continue;
+            target.publication = active;
+            target.publication_reason = reason;
+        }
+        if (active == wanted) return {};
+        return fail(Stage::unsupported, fmt::format("publish spans of PID {}: {}: {}", pid, to_string(active), reason),
+                    ENOTSUP);
     }
 
     // Readable whenever poll() has something to look at.
@@ -105,6 +142,7 @@ public:
             [[maybe_unused]] const auto size = ::read(timer_.get(), &expirations, sizeof(expirations));
         }
         run_posted();
+        publisher_.poll();
         return drain();
     }
 
@@ -132,8 +170,10 @@ public:
         for (const auto& [identity, executable] : executables_) write_row(*executable);  // nobody joins any more
         for (const auto& [tgid, process] : processes_) ::bpf_map_delete_elem(processes_fd_, &tgid);
         stats_programs();
+        stats_publication();
         for (const auto& [identity, executable] : executables_) executable->links.clear();
         process_links_.clear();
+        publisher_.stop();
         if (events_) {
             while (drain() > 0) {}
             stats_.unfinished = open_spans();
@@ -153,7 +193,10 @@ public:
                 if (const auto sum = stats_map_->sum_per_cpu(i)) stats_.kernel[i] = *sum;
         }
         if (config_.sink) stats_.sink = config_.sink->stats();
-        if (!stopped_) stats_programs();
+        if (!stopped_) {
+            stats_programs();
+            stats_publication();
+        }
         return stats_;
     }
 
@@ -166,6 +209,9 @@ private:
         std::string path;          // as the user or the kernel named it
         std::uint32_t row = 0;
         bool followed = false;
+        Publication wanted = Publication::off;       // of the target by which it is followed
+        Publication publication = Publication::off;  // of processes that join
+        bool eager = false;        // the scheduler is hooked
         pid_t only_pid = 0;        // the links see this process only; 0: every process of the file
         std::uint32_t round = 0;   // of the links, see OE_SITE_DESCRIPTOR
         AttachPlan planned;
@@ -180,6 +226,7 @@ private:
 
     explicit Manager(ManagerConfig config)
         : config_(std::move(config)),
+          publisher_(report_),
           reader_(config_.sink, [this](std::uint32_t tgid, std::uint32_t generation) {
               return joined_process(tgid, generation);
           }) {}
@@ -199,6 +246,11 @@ private:
         }
         if (const auto unknown = unknown_option(all, config_.options))
             return fail(Stage::unsupported, "set an option: " + *unknown, EINVAL);
+        bool publish = config_.publication != Publication::off;
+        for (const Target& target : config_.targets)
+            publish |= std::visit([](const auto& one) { return one.publication.value_or(Publication::off); }, target) !=
+                       Publication::off;
+        if (auto ready = publisher_.open(publish && publishes(), config_.bpffs_root); !ready) return ready;
         const auto opened = now_ns(CLOCK_MONOTONIC);
         stats_.open_ms = static_cast<double>(opened - begin) / 1e6;
         std::vector<detail::BundleObject*> loaded;
@@ -213,7 +265,8 @@ private:
     Result<void> load_bundle(detail::BundleObject& bundle, const std::vector<detail::BundleObject*>& before) {
         auto slots = assignment_.add(bundle.probes(), config_.options);
         if (!slots) return Failure(slots.error());
-        detail::LoadSettings settings{kernel_, std::move(*slots), {}, {}};
+        detail::LoadSettings settings{kernel_, std::move(*slots), {}, {}, {}, {}, {}};
+        publisher_.add_to(settings);
         for (const ProbeSpec& probe : bundle.probes())
             for (const UprobeSpec& uprobe : probe.uprobes) settings.uprobe_programs.insert(uprobe.program);
         if (config_.events_bytes != 0) settings.map_entries["oe_events"] = config_.events_bytes;
@@ -269,6 +322,7 @@ private:
             if (!link) return Failure(link.error());
             process_links_.push_back(std::move(*link));
         }
+        publisher_.connect(object);
         timer_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
         if (!timer_) return fail_errno(Stage::open, "create a timer");
         const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(config_.interval).count();
@@ -282,24 +336,25 @@ private:
 
     // ---- targets ---------------------------------------------------------------------------------------------------
 
-    Result<void> add_process(pid_t pid) {
+    Result<void> add_process(pid_t pid, Publication publication) {
         const auto tgid = static_cast<std::uint32_t>(pid);
         if (is_registered(tgid)) return {};
         auto facts = read_process(pid);
         if (!facts) return Failure(facts.error());
-        auto attached = attach_executable(fmt::format("/proc/{}/exe", pid), facts->executable, pid);
+        auto attached = attach_executable(fmt::format("/proc/{}/exe", pid), facts->executable, pid,
+                                          publication);
         if (!attached) return Failure(std::move(attached.error()).in(fmt::format("target PID {}", pid)));
-        return register_process(tgid, *facts, **attached, own_generation | ++last_generation_, BPF_ANY);
+        return register_process(tgid, *facts, **attached, publication, own_generation | ++last_generation_, BPF_ANY);
     }
 
-    Result<void> follow(const std::filesystem::path& path) {
-        auto attached = attach_executable(path.string(), path.string(), 0);
+    Result<void> follow(const std::filesystem::path& path, Publication publication) {
+        auto attached = attach_executable(path.string(), path.string(), 0, publication);
         if (!attached) return Failure(std::move(attached.error()).in("target " + path.string()));
         (*attached)->followed = true;
         (*attached)->path = std::filesystem::weakly_canonical(path).string();
-        write_row(**attached);
-        report_.targets.push_back(
-            {0, (*attached)->path, {}, RowState::attached, "followed: every process that runs it", false});
+        TargetRow row{0, (*attached)->path, {}, RowState::attached, "followed: every process that runs it"};
+        std::tie(row.publication, row.publication_reason) = publish_joining(**attached, publication);
+        report_.targets.push_back(std::move(row));
         for (const pid_t pid : all_processes()) consider(static_cast<std::uint32_t>(pid));
         return {};
     }
@@ -312,13 +367,15 @@ private:
         if (!identity) return;
         auto position = executables_.find(*identity);
         if (position == executables_.end() && is_followed_path(detail::link_target(link))) {
-            auto attached = attach_executable(link, detail::link_target(link), 0);  // the file was replaced
+            const Publication publication = publication_of_followed(detail::link_target(link));
+            // The file was replaced.
+            auto attached = attach_executable(link, detail::link_target(link), 0, publication);
             if (!attached) {
-                report_.targets.push_back({tgid, link, {}, RowState::failed, attached.error().what, false});
+                report_.targets.push_back({tgid, link, {}, RowState::failed, attached.error().what});
                 return;
             }
             (*attached)->followed = true;
-            write_row(**attached);
+            publish_joining(**attached, publication);
             position = executables_.find(*identity);
         }
         if (position == executables_.end() || !position->second->followed) return;
@@ -328,7 +385,8 @@ private:
         const bool joined = ::bpf_map_lookup_elem(processes_fd_, &tgid, &row) == 0;  // by a hit before we saw it
         if (joined && row.probes == 0) return;                                       // remove() has shut it out
         const std::uint32_t generation = joined ? row.generation : own_generation | ++last_generation_;
-        const auto done = register_process(tgid, *facts, *position->second, generation, BPF_NOEXIST);
+        const auto done = register_process(tgid, *facts, *position->second, position->second->wanted, generation,
+                                           BPF_NOEXIST);
         if (!done && done.error().code.value() != ESRCH) report_.messages.push_back(done.error().what);
     }
 
@@ -363,8 +421,10 @@ private:
     }
 
     Result<void> register_process(std::uint32_t tgid, const ProcessFacts& facts, AttachedExecutable& executable,
-                                  std::uint32_t generation, std::uint64_t flags) {
+                                  Publication wanted, std::uint32_t generation, std::uint64_t flags) {
+        const auto [publication, publication_reason] = publish(executable, wanted);
         oe_process row{};
+        row.publication = static_cast<std::uint8_t>(publication);
         row.exe_row = executable.row;
         row.generation = generation;
         row.probes = ~0ULL;
@@ -391,8 +451,50 @@ private:
             return fail(Stage::target, fmt::format("target PID {}: it ended while it was added", tgid), ESRCH);
         }
         const std::string service(service_name_of(make_resource(facts, {})));
-        report_.targets.push_back({tgid, facts.executable, service, RowState::attached, {}, false});
+        report_.targets.push_back({tgid, facts.executable, service, RowState::attached, {}, false, publication,
+                                   publication_reason});
         return {};
+    }
+
+    // ---- publication of current spans ------------------------------------------------------------------------------
+
+    // Whether any bundle has the parts that publish.
+    [[nodiscard]] bool publishes() const {
+        return std::any_of(opened_.begin(), opened_.end(), [](detail::BundleObject* bundle) {
+            return ::bpf_object__find_program_by_name(bundle->object(), "oe_jit_entry") != nullptr;
+        });
+    }
+
+    // The mode for a process of the executable that asks for `wanted`, and why it is another one; hooks are attached.
+    std::pair<Publication, std::string> publish(AttachedExecutable& executable, Publication wanted) {
+        const auto [mode, reason] = publisher_.start(wanted);
+        if (mode == Publication::jit && executable.file->is_go())
+            for (const PlanFact& fact : executable.planned.facts)
+                if (!fact.known && (fact.name == "runtime.g.m" || fact.name == "runtime.m.curg"))
+                    return {Publication::off, "no goroutine can be found from outside: " + fact.reason};
+        if (mode == Publication::jit && executable.file->is_go() && executable.planned.table_row.tls_g_offset == 0 &&
+            executable.file->arch() == Arch::x86_64)
+            return {Publication::off, "no goroutine can be found from outside: where threads keep g is unknown"};
+        if (mode == Publication::eager && executable.file->is_go()) {
+            if (auto hooked = hook_scheduler(executable); !hooked) return {Publication::off, hooked.error().what};
+        }
+        return {mode, reason};
+    }
+
+    // The same for processes that join by their first hit.
+    std::pair<Publication, std::string> publish_joining(AttachedExecutable& executable, Publication wanted) {
+        executable.wanted = wanted;
+        auto result = publish(executable, wanted);
+        executable.publication = result.first;
+        write_row(executable);
+        return result;
+    }
+
+    // Of the target by which a file of that path is followed.
+    [[nodiscard]] Publication publication_of_followed(const std::string& path) const {
+        for (const auto& [identity, executable] : executables_)
+            if (executable->followed && executable->path == path) return executable->wanted;
+        return config_.publication;
     }
 
     // Whether a process is the one that was looked at: an end before its row was there to be removed goes unnoticed.
@@ -452,7 +554,8 @@ private:
     // ---- attach ----------------------------------------------------------------------------------------------------
 
     // only_pid: the process that is asked for, 0 for all. The kernel's filter leaves others of the file untouched.
-    Result<AttachedExecutable*> attach_executable(const std::string& path, const std::string& shown, pid_t only_pid) {
+    Result<AttachedExecutable*> attach_executable(const std::string& path, const std::string& shown, pid_t only_pid,
+                                                  Publication publication) {
         auto file = cache_.open(path);
         if (!file) return Failure(file.error());
         const auto known = executables_.find((*file)->identity());
@@ -464,7 +567,8 @@ private:
             return fail(Stage::map, "oe_exes is full: raise ManagerConfig::max_executables", ENOSPC);
 
         auto attached = std::make_unique<AttachedExecutable>();
-        attached->planned = plan(**file, probes_, assignment_, config_.options, kernel_.release);
+        attached->eager = publication == Publication::eager;
+        plan_executable(**file, *attached);
         if (!attached->planned.attaches_anything()) return Failure(nothing_to_attach(**file, attached->planned));
         attached->file = *file;
         attached->path = shown;
@@ -486,11 +590,44 @@ private:
     Result<void> widen(AttachedExecutable& executable) {
         if (executable.only_pid == 0) return {};
         const pid_t former_pid = std::exchange(executable.only_pid, 0);
+        auto replaced = replace_links(executable);
+        if (!replaced) executable.only_pid = former_pid;
+        return replaced;
+    }
+
+    // Sites in the scheduler are added to those that are attached.
+    Result<void> hook_scheduler(AttachedExecutable& executable) {
+        if (!executable.eager) {
+            AttachPlan former = executable.planned;
+            executable.eager = true;
+            plan_executable(*executable.file, executable);
+            if (auto replaced = replace_links(executable); !replaced) {
+                executable.eager = false;
+                executable.planned = std::move(former);
+                return Failure(std::move(replaced.error()).in("hook the scheduler"));
+            }
+        }
+        for (const ReportRow& row : report_.rows) {
+            if (row.executable != executable.path || row.plan.program != "oe_go_execute") continue;
+            if (row.state == RowState::attached) return {};
+            return fail(Stage::attach, fmt::format("hook the scheduler: {}: {}", row.plan.symbol, row.reason), ENOENT);
+        }
+        return fail(Stage::attach, "hook the scheduler: no bundle has the Probe probes::goroutines::scheduler", ENOENT);
+    }
+
+    void plan_executable(const Executable& file, AttachedExecutable& executable) {
+        OptionValues options = config_.options;
+        if (executable.eager) options["goroutines.eager"] = true;
+        executable.planned = plan(file, probes_, assignment_, options, kernel_.release);
+    }
+
+    // New links for all rows, which count from the moment when the executable's row has their round; then the old ones
+    // go. On failure all is as before.
+    Result<void> replace_links(AttachedExecutable& executable) {
         const std::uint32_t former_round = std::exchange(executable.round, (executable.round + 1) % 256);
         const std::size_t first_row = report_.rows.size();
         std::vector<Link> links = attach_rows(executable);
         if (links.empty()) {
-            executable.only_pid = former_pid;
             executable.round = former_round;
             return Failure(take_failure(first_row));
         }
@@ -605,6 +742,7 @@ private:
         oe_exe row = executable.planned.table_row;
         row.any_process = executable.followed && !stopped_ ? 1 : 0;
         row.round = executable.round;
+        row.publication = static_cast<std::uint32_t>(executable.publication);
         ::bpf_map_update_elem(exes_fd_, &executable.row, &row, BPF_ANY);
     }
 
@@ -618,6 +756,7 @@ private:
         if (header.kind == OE_KIND_PROCESS_EXEC) return consider(header.tgid);
         if (header.kind == OE_KIND_PROCESS_EXIT) {
             note_exit(header.tgid);
+            publication_ends(header.tgid);
             clear_overflow(header.tgid, header.generation);
             return forget(header.tgid, header.generation);
         }
@@ -692,6 +831,20 @@ private:
         return open;
     }
 
+    // The counts of a process go with it.
+    void publication_ends(std::uint32_t tgid) {
+        constexpr std::size_t max_ended = 1024;
+        if (const auto counts = publisher_.counts(tgid)) ended_.push_back({tgid, *counts});
+        if (ended_.size() > max_ended) ended_.pop_front();
+        publisher_.forget(tgid);
+    }
+
+    void stats_publication() {
+        stats_.publication.assign(ended_.begin(), ended_.end());
+        for (const auto& [tgid, process] : processes_)
+            if (const auto counts = publisher_.counts(tgid)) stats_.publication.push_back({tgid, *counts});
+    }
+
     void stats_programs() {
         stats_.programs.clear();
         for (const Bundle& bundle : config_.bundles) {
@@ -727,6 +880,9 @@ private:
     std::vector<Link> process_links_;
     std::uint32_t last_generation_ = 0;
 
+    Report report_;
+    Stats stats_;
+    detail::Publisher publisher_;
     detail::SpanReader reader_;
     std::unique_ptr<EventStream> events_;
     Fd timer_;
@@ -734,8 +890,7 @@ private:
     std::vector<std::function<void(Manager&)>> posted_;
 
     std::uint64_t left_open_ = 0;  // spans deleted with their processes
-    Report report_;
-    Stats stats_;
+    std::deque<PublicationStats> ended_;
     bool stopped_ = false;
 };
 

@@ -6,6 +6,9 @@
 
 #include <otel_ebpf/assignment.hpp>
 #include <otel_ebpf/clock.hpp>
+#include <otel_ebpf/context_map.hpp>
+#include <otel_ebpf/context_owned.hpp>
+#include <otel_ebpf/context_reaper.hpp>
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/event_stream.hpp>
 #include <otel_ebpf/executable.hpp>

@@ -6,8 +6,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstdint>
 #include <fstream>
@@ -79,6 +81,41 @@ inline std::string percent_decoded(std::string_view text) {
 
 }  // namespace detail
 
+// What /proc/PID/stat and /proc/PID/task/TID/stat say.
+struct TaskStat {
+    char state = '?';               // R, S, D, ...; Z and X: it has ended
+    std::uint64_t threads = 0;      // of the process
+    std::uint64_t start_ticks = 0;  // since boot
+
+    [[nodiscard]] constexpr bool ended() const { return state == 'Z' || state == 'X'; }
+};
+
+// Nothing when fields are missing, as in the empty text of a file that can't be read.
+[[nodiscard]] inline std::optional<TaskStat> parse_task_stat(std::string_view text) {
+    // Fields are counted behind the last ')': the process name may hold anything. proc(5): state is field 3,
+    // num_threads 20, starttime 22.
+    std::size_t position = text.rfind(')');
+    TaskStat stat;
+    for (int field = 3; field <= 22; ++field) {
+        position = text.find(' ', position == std::string_view::npos ? text.size() : position + 1);
+        if (position == std::string_view::npos || position + 1 >= text.size()) return std::nullopt;
+        const char* const value = text.data() + position + 1;
+        const char* const end = text.data() + text.size();
+        if (field == 3) stat.state = *value;
+        if (field == 20 && std::from_chars(value, end, stat.threads).ec != std::errc()) return std::nullopt;
+        if (field == 22 && std::from_chars(value, end, stat.start_ticks).ec != std::errc()) return std::nullopt;
+    }
+    return stat;
+}
+
+// Whether that thread will never run again: it is gone, or a zombie. False where /proc hides it (hidepid). Ids are
+// those of this PID namespace.
+[[nodiscard]] inline bool thread_has_ended(std::uint32_t tgid, std::uint32_t tid) {
+    const auto stat = parse_task_stat(detail::read_whole(fmt::format("/proc/{}/task/{}/stat", tgid, tid)));
+    if (stat) return stat->ended();
+    return ::syscall(SYS_tgkill, tgid, tid, 0) != 0 && errno == ESRCH;
+}
+
 // Fails when there is no such process or its executable can't be read (other users' processes: CAP_SYS_PTRACE).
 [[nodiscard]] inline Result<ProcessFacts> read_process(pid_t pid) {
     const std::string folder = fmt::format("/proc/{}", pid);
@@ -91,12 +128,7 @@ inline std::string percent_decoded(std::string_view text) {
         return fail(Stage::target, fmt::format("target PID {}: read {}/exe: {}", pid, folder,
                                                errno == ENOENT ? "a kernel thread or a process that is exiting"
                                                                : "not permitted (needs CAP_SYS_PTRACE)"), errno);
-    const std::string stat = detail::read_whole(folder + "/stat");
-    // Fields are counted behind the last ')': the process name may hold anything. starttime is field 22, state is 3.
-    std::size_t position = stat.rfind(')');
-    for (int field = 2; field < 22 && position != std::string::npos; ++field) position = stat.find(' ', position + 1);
-    if (position != std::string::npos)
-        std::from_chars(stat.data() + position + 1, stat.data() + stat.size(), facts.start_ticks);
+    facts.start_ticks = parse_task_stat(detail::read_whole(folder + "/stat")).value_or(TaskStat{}).start_ticks;
     const std::string environment = detail::read_whole(folder + "/environ");
     facts.service_name = detail::environment_variable(environment, "OTEL_SERVICE_NAME");
     facts.resource_attributes = detail::environment_variable(environment, "OTEL_RESOURCE_ATTRIBUTES");
@@ -118,8 +150,9 @@ inline std::string percent_decoded(std::string_view text) {
     return pids;
 }
 
-// Attributes of a Go process, after the resource conventions and the environment variables of the SDK specification:
-// OTEL_SERVICE_NAME wins over service.name in OTEL_RESOURCE_ATTRIBUTES, else unknown_service:EXECUTABLE.
+// Attributes of a process, after the resource conventions and the environment variables of the SDK specification:
+// OTEL_SERVICE_NAME wins over service.name in OTEL_RESOURCE_ATTRIBUTES, else unknown_service:EXECUTABLE. An empty
+// go_version: not a Go program, so nothing is said of its runtime, and the language is that of this library.
 [[nodiscard]] inline Resource make_resource(const ProcessFacts& facts, std::string_view go_version) {
     Resource resource;
     const auto set = [&resource](std::string_view key, Resource::Owned value) {
@@ -141,10 +174,12 @@ inline std::string percent_decoded(std::string_view text) {
     if (!facts.service_name.empty()) set(semconv::service_name, facts.service_name);
     set(semconv::process_pid, std::int64_t{facts.pid});
     set(semconv::process_executable_path, facts.executable);
-    set(semconv::process_runtime_name, std::string("go"));
-    set(semconv::process_runtime_version, std::string(go_version));
+    if (!go_version.empty()) {
+        set(semconv::process_runtime_name, std::string("go"));
+        set(semconv::process_runtime_version, std::string(go_version));
+    }
     set(semconv::telemetry_sdk_name, std::string("otel_ebpf"));
-    set(semconv::telemetry_sdk_language, std::string("go"));
+    set(semconv::telemetry_sdk_language, std::string(go_version.empty() ? "cpp" : "go"));
     set(semconv::telemetry_sdk_version, std::string(library_version));
     return resource;
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include <otel_ebpf/plan.hpp>
+#include <otel_ebpf/publication.hpp>
 #include <otel_ebpf/span.hpp>
 #include <otel_ebpf/types.h>
 
@@ -43,12 +44,20 @@ struct TargetRow {
     RowState state = RowState::attached;
     std::string reason;
     bool exited = false;
+    Publication publication = Publication::off;  // how its current spans are published
+    std::string publication_reason = {};         // where that is not what was asked for
+};
+
+// Where current spans are published.
+struct PublicationReport {
+    std::string map;  // path of the pin, "private" where it can't be shared, "" when nothing is published
 };
 
 struct Report {
     std::vector<TargetRow> targets;
     std::vector<ReportRow> rows;
     std::size_t targets_forgotten = 0;  // rows of processes that ended, beyond the newest 1,024
+    PublicationReport publication;
     std::vector<std::string> messages;  // what concerns no single row: a program that the verifier refused, ...
 
     [[nodiscard]] std::size_t attached() const {
@@ -70,6 +79,12 @@ struct ProgramStats {
     std::uint32_t verified_instructions = 0;
 };
 
+// What came of publishing one target's spans; see struct oe_ctx_counts.
+struct PublicationStats {
+    std::int64_t pid = 0;
+    oe_ctx_counts counts{};
+};
+
 struct Stats {
     std::array<std::uint64_t, OE_STAT_MAX> kernel{};  // by enum oe_stat, of all CPUs
     std::uint64_t records = 0;           // read from the ring buffer
@@ -82,6 +97,7 @@ struct Stats {
     std::uint64_t unfinished = 0;        // started, neither ended nor given up
     SinkStats sink;
     std::vector<ProgramStats> programs;
+    std::vector<PublicationStats> publication;
     double open_ms = 0;   // objects opened and features detected
     double load_ms = 0;   // programs verified, BTF read
     double attach_ms = 0; // inspection to last link, of the targets given to open()

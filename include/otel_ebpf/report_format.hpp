@@ -39,7 +39,9 @@ namespace otel_ebpf {
     for (const TargetRow& row : report.targets) {
         json.line().begin_object().member("pid", row.pid).member("executable", row.executable);
         json.member("service_name", row.service_name).member("state", to_string(row.state));
-        json.member("exited", row.exited).member("reason", row.reason).end_object();
+        json.member("exited", row.exited).member("reason", row.reason);
+        json.member("publication", to_string(row.publication));
+        json.member("publication_reason", row.publication_reason).end_object();
     }
     json.end_array().member("targets_forgotten", report.targets_forgotten).line().key("report").begin_array();
     for (const ReportRow& row : report.rows) {
@@ -49,7 +51,16 @@ namespace otel_ebpf {
         json.member("file_offset", row.plan.file_offset).member("executable", row.executable);
         json.member("reason", row.reason).end_object();
     }
-    json.end_array().line().key("messages").begin_array();
+    json.end_array().line().key("publication").begin_object().member("map", report.publication.map);
+    json.key("targets").begin_array();
+    for (const PublicationStats& target : stats.publication) {
+        json.line().begin_object().member("pid", target.pid).member("published", target.counts.published);
+        json.member("foreign", target.counts.foreign).member("failed", target.counts.failed);
+        json.member("unreadable", target.counts.unreadable).member("both", target.counts.both);
+        json.member("trace_differs", target.counts.trace_differs);
+        json.member("span_differs", target.counts.span_differs).end_object();
+    }
+    json.end_array().end_object().line().key("messages").begin_array();
     for (const std::string& message : report.messages) json.value(std::string_view(message));
     return json.end_array().end_object().take();
 }
@@ -65,9 +76,30 @@ namespace otel_ebpf {
         if (row.state == RowState::attached && row.plan.cost == site::CostClass::stepped)
             lines.push_back(fmt::format("{}: slow site: {}", row.plan.symbol, row.reason));
     }
-    for (const TargetRow& row : report.targets)
+    for (const TargetRow& row : report.targets) {
         if (row.state == RowState::failed) lines.push_back(fmt::format("target {}: {}", row.pid, row.reason));
+        if (!row.publication_reason.empty())
+            lines.push_back(fmt::format("target {}: current spans are published: {}: {}", row.pid,
+                                        to_string(row.publication), row.publication_reason));
+    }
     lines.insert(lines.end(), report.messages.begin(), report.messages.end());
+    return lines;
+}
+
+// How the current spans of targets reach profilers, and who doesn't see them; empty when nothing is published.
+[[nodiscard]] inline std::vector<std::string> publication_in(const Report& report) {
+    std::vector<std::string> lines;
+    const auto any = [&report](Publication mode) {
+        return std::any_of(report.targets.begin(), report.targets.end(),
+                           [mode](const TargetRow& row) { return row.publication == mode; });
+    };
+    if (any(Publication::jit))
+        lines.push_back(fmt::format("current spans are published in {} just in time (jit): seen by profilers on a "
+                                    "cpu-clock timer; not by samplers on hardware counters, off-CPU or probe-triggered "
+                                    "samplers, nor by tools that poll the map", report.publication.map));
+    if (any(Publication::eager))
+        lines.push_back(
+            fmt::format("current spans are published in {} at every change (eager)", report.publication.map));
     return lines;
 }
 

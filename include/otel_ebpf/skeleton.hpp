@@ -65,6 +65,13 @@ std::vector<Fact<S>> goroutine_facts() {
         facts.push_back({&Rodata<S>::oe_f_g_goid, offset_of("std", "runtime", "g", "goid")});
     if constexpr (requires { &Rodata<S>::oe_f_g_panic; })
         facts.push_back({&Rodata<S>::oe_f_g_panic, offset_of("std", "runtime", "g", "_panic"), false});
+    if constexpr (requires { &Rodata<S>::oe_f_g_parent_goid; })
+        facts.push_back({&Rodata<S>::oe_f_g_parent_goid, offset_of("std", "runtime", "g", "parentGoid"), false,
+                         from_version(1, 21)});
+    if constexpr (requires { &Rodata<S>::oe_f_g_m; }) {
+        facts.push_back({&Rodata<S>::oe_f_g_m, offset_of("std", "runtime", "g", "m"), false});
+        facts.push_back({&Rodata<S>::oe_f_m_curg, offset_of("std", "runtime", "m", "curg"), false});
+    }
     return facts;
 }
 

@@ -11,10 +11,13 @@
 
 #include <ledger.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
+#include <otel_ebpf/probes/goroutines.hpp>
 #include <otel_ebpf/probes/net_http.hpp>
+#include <otel_ebpf/profile/sampler_object.hpp>
 
 #include "agent.skel.h"
 #include "privileges.hpp"
+#include "profile.skel.h"
 #include "settle_watch.skel.h"
 
 namespace {
@@ -37,6 +40,16 @@ void count(const std::string& tool, oe::Bundle bundle, Counts& counts) {
     }
 }
 
+void count_sampler(Counts& counts) {
+    const auto object = oe::profile::SamplerObject<profile_bpf>::load(-1);
+    INFO((object ? "" : object.error().what + "\n" + object.error().verifier_log));
+    REQUIRE(object);
+    bpf_prog_info info{};
+    std::uint32_t size = sizeof(info);
+    REQUIRE(::bpf_obj_get_info_by_fd(::bpf_program__fd(object->skeleton().progs.oe_sample), &info, &size) == 0);
+    counts["profile/oe_sample"] = info.verified_insns;
+}
+
 // "6.18, clang-14": counts of other kernels and compilers can't be compared.
 std::string conditions() {
     return oe::running_kernel_release().to_string() + ", clang-" OTEL_EBPF_CLANG_MAJOR;
@@ -44,12 +57,16 @@ std::string conditions() {
 
 }  // namespace
 
-TEST_CASE("load: every program of the agent and of settle-watch, within 10 % of the recorded verifier's work") {
+TEST_CASE("load: every program of our tools, within 10 % of the recorded verifier's work") {
     SKIP_UNLESS_LOADABLE();
     Counts counts;
-    count("agent", oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>), counts);
+    count("agent",
+          oe::bundle(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>,
+                     oe::probes::goroutines::scheduler<agent_bpf>),
+          counts);
     count("settle_watch", oe::bundle(ledger::settle<settle_watch_bpf>), counts);
-    CHECK(counts.size() == 10 + 5);
+    count_sampler(counts);
+    CHECK(counts.size() == 18 + 5 + 1);
 
     if (std::getenv("OTEL_EBPF_RECORD") != nullptr) {
         std::ofstream record(record_path);

@@ -63,6 +63,16 @@ __u64 bpf_get_attach_cookie(void*) {
 __u64 bpf_get_current_pid_tgid() {
     return __u64{running->tgid} << 32 | running->tgid;
 }
+task_struct* bpf_get_current_task_btf() {
+    return &running->task;
+}
+// Registers of a thread are not modelled: amd64 finds g through the thread pointer.
+long bpf_task_pt_regs(task_struct*) {
+    return 0;
+}
+long bpf_probe_read_kernel(void*, __u32, const void*) {
+    return -EFAULT;
+}
 }
 
 HostKernel::HostKernel() {

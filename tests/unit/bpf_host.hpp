@@ -22,7 +22,8 @@
 
 // The slots that the Manager fills before load: constants in the headers, overridden by these.
 extern "C" {
-extern __u16 oe_f_g_goid, oe_f_g_panic, oe_e_http_server, oe_f_request_method, oe_f_request_proto_major,
+extern __u16 oe_f_g_goid, oe_f_g_panic, oe_f_g_parent_goid, oe_f_g_m, oe_f_m_curg, oe_f_g_startpc, oe_f_g_sched_pc,
+    oe_e_goroutines, oe_e_http_server, oe_f_request_method, oe_f_request_proto_major,
     oe_f_request_proto_minor, oe_f_request_header, oe_f_request_content_length, oe_f_request_host,
     oe_f_request_remote_addr, oe_f_request_request_uri, oe_f_request_tls, oe_f_request_pattern, oe_f_response_written,
     oe_f_response_status, oe_f_http2_rws, oe_f_http2_rws_status, oe_f_http2_rws_wrote_bytes, oe_f_http2_attached,
@@ -95,6 +96,7 @@ public:
     std::uint64_t now_ns = 1'000'000;
     std::uint64_t cookie = OE_COOKIE(0, 0);
     std::uint32_t tgid = 1;
+    task_struct task{};  // the current thread
     std::mt19937 random{42};
 
     void* lookup(const host_map& map, const void* key);

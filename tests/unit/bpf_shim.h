@@ -32,6 +32,19 @@ __u32 bpf_get_prandom_u32(void);
 __u64 bpf_get_attach_cookie(void *ctx);
 __u64 bpf_get_current_pid_tgid(void);
 
+/* The current thread, by its thread pointer. */
+struct task_struct {
+	struct {
+		__u64 fsbase;
+		struct {
+			__u64 tp_value;
+		} uw;
+	} thread;
+};
+struct task_struct *bpf_get_current_task_btf(void);
+long bpf_task_pt_regs(struct task_struct *task);
+long bpf_probe_read_kernel(void *out, __u32 size, const void *addr);
+
 #ifdef __cplusplus
 }
 #else

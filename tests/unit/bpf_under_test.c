@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include <otel_ebpf/probes/goroutines.bpf.h>
 #include <otel_ebpf/probes/net_http.bpf.h>
 
 static struct pt_regs registers_of(const struct host_hit *hit)
@@ -172,3 +173,56 @@ HOST_HANDLER(host_http_route, oe_http_server_route)
 HOST_HANDLER(host_http_end, oe_http_server_end)
 HOST_HANDLER(host_http_conn_end, oe_http_server_conn_end)
 HOST_HANDLER(host_http2_end, oe_http_server_http2_end)
+
+HOST_HANDLER(host_go_runqput, oe_goroutines_runqput)
+HOST_HANDLER(host_go_execute, oe_goroutines_execute)
+HOST_HANDLER(host_go_leave, oe_goroutines_leave)
+
+int host_go_context(__u64 goid, __u64 parent_goid, struct oe_traces_ctx_v1 *out)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	const struct oe_process *process = bpf_map_lookup_elem(&oe_processes, &tgid);
+	struct oe_go_key who = {goid, tgid, process->generation};
+
+	return oe_go_context(&who, parent_goid, out);
+}
+
+long host_context_current(struct oe_traces_ctx_v1 *out)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	return oe_context_current(tgid, bpf_map_lookup_elem(&oe_processes, &tgid), out);
+}
+
+int host_entry(__u32 tgid, __u32 tid, struct oe_traces_ctx_v1 *out)
+{
+	__u64 key = (__u64)tgid << 32 | tid;
+	const struct oe_traces_ctx_v1 *entry = bpf_map_lookup_elem(&traces_ctx_v1, &key);
+
+	if (entry)
+		*out = *entry;
+	return entry != 0;
+}
+
+void host_set_entry(__u32 tgid, __u32 tid, const struct oe_traces_ctx_v1 *entry)
+{
+	__u64 key = (__u64)tgid << 32 | tid;
+
+	bpf_map_update_elem(&traces_ctx_v1, &key, entry, BPF_ANY);
+}
+
+int host_is_owned(__u32 tgid, __u32 tid)
+{
+	__u64 key = (__u64)tgid << 32 | tid;
+
+	return bpf_map_lookup_elem(&oe_ctx_owned, &key) != 0;
+}
+
+int host_ctx_counts(__u32 tgid, struct oe_ctx_counts *out)
+{
+	const struct oe_ctx_counts *counts = bpf_map_lookup_elem(&oe_ctx_counts, &tgid);
+
+	if (counts)
+		*out = *counts;
+	return counts != 0;
+}

@@ -52,6 +52,24 @@ void host_erase_process(__u32 tgid);
 int host_get_process(__u32 tgid, struct oe_process *process);
 __u64 host_stat(enum oe_stat stat);
 
+/* ---- the context of a goroutine ---- */
+
+/* What a profiler's sample of that goroutine would carry: 1 and *out, or 0. */
+int host_go_context(__u64 goid, __u64 parent_goid, struct oe_traces_ctx_v1 *out);
+/* The same for the current thread, as a timer's program finds it; or -EFAULT. */
+long host_context_current(struct oe_traces_ctx_v1 *out);
+/* runtime.runqput of the goroutine at g_addr, on a thread that works for the goroutine of the hit's m. */
+int host_go_runqput(const struct host_hit *hit);
+/* runtime.execute and runtime.schedule */
+int host_go_execute(const struct host_hit *hit);
+int host_go_leave(const struct host_hit *hit);
+/* The entry of a thread in traces_ctx_v1: 1 and *out, or 0. */
+int host_entry(__u32 tgid, __u32 tid, struct oe_traces_ctx_v1 *out);
+void host_set_entry(__u32 tgid, __u32 tid, const struct oe_traces_ctx_v1 *entry);
+/* Whether the entry of a thread is noted as ours. */
+int host_is_owned(__u32 tgid, __u32 tid);
+int host_ctx_counts(__u32 tgid, struct oe_ctx_counts *out);
+
 /* ---- a Go map[string][]string ---- */
 
 struct host_found {

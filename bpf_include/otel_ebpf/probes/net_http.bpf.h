@@ -227,7 +227,7 @@ OE_NOINLINE int __oe_http_set_parent(const struct oe_hit *hit, struct oe_live_sp
 	if (walk->wanted[0].found) {
 		value = walk->wanted[0].value;
 		if (__oe_http_traceparent(&value, &remote)) {
-			oe_span_continue(span, &remote);
+			oe_span_continue(hit, span, &remote);
 			return 0;
 		}
 	}

@@ -89,6 +89,9 @@ struct LoadSettings {
     std::vector<SlotValue> slots;
     std::set<std::string> uprobe_programs;  // those that Probes run
     std::map<std::string, std::uint32_t> map_entries;  // capacities by map name
+    std::map<std::string, int> map_fds;                // maps that exist already, by map name
+    std::map<std::string, std::uint64_t> variables;    // of 8 bytes in .rodata, where the bundle has them
+    std::set<std::string> left_out;                    // programs that are not loaded
 };
 
 // One bundle from opened to loaded. Maps of the same name in `loaded_before` are shared, if their shapes agree.
@@ -151,10 +154,14 @@ private:
             std::memcpy(bundle_.rodata() + slot.slot.offset, &slot.value, slot.slot.size);
         if (std::byte* guard = rodata_variable(bundle_, "oe_preempt_guard", 1))
             *guard = static_cast<std::byte>(settings_.kernel.preempt_guard);
+        for (const auto& [name, value] : settings_.variables)
+            if (std::byte* variable = rodata_variable(bundle_, name, sizeof(value)))
+                std::memcpy(variable, &value, sizeof(value));
         bpf_program* program = nullptr;
         while ((program = ::bpf_object__next_program(bundle_.object(), program)) != nullptr) {
             const std::string name = ::bpf_program__name(program);
-            if (refused.contains(name)) ::bpf_program__set_autoload(program, false);
+            if (refused.contains(name) || settings_.left_out.contains(name))
+                ::bpf_program__set_autoload(program, false);
             if (settings_.kernel.uprobe_multi && settings_.uprobe_programs.contains(name))
                 ::bpf_program__set_expected_attach_type(program,
                                                         static_cast<bpf_attach_type>(attach_type_uprobe_multi));
@@ -201,6 +208,11 @@ private:
             if (const auto entries = settings_.map_entries.find(name); entries != settings_.map_entries.end())
                 ::bpf_map__set_max_entries(map, entries->second);
             if (::bpf_map__is_internal(map)) continue;
+            if (const auto given = settings_.map_fds.find(name); given != settings_.map_fds.end()) {
+                if (const int error = ::bpf_map__reuse_fd(map, given->second); error != 0)
+                    return fail_errno(Stage::map, fmt::format("use the open map {}", name), -error);
+                continue;
+            }
             for (BundleObject* other : before_) {
                 const bpf_map* shared = ::bpf_object__find_map_by_name(other->object(), name.c_str());
                 if (shared == nullptr) continue;

@@ -19,6 +19,7 @@ namespace otel_ebpf::go {
 struct PclntabHeader {
     std::uint64_t vaddr = 0;
     std::uint64_t size = 0;
+    bool since_1_20 = false;       // records of functions have their first line
     std::uint8_t quantum = 1;  // smallest instruction, in bytes
     std::uint64_t function_count = 0;
     std::uint64_t text_start = 0;  // 0 since Go 1.26: only moduledata tells
@@ -53,6 +54,7 @@ inline Result<PclntabHeader> read_pclntab_header(const ElfFile& elf) {
     PclntabHeader header;
     header.vaddr = section->vaddr;
     header.size = section->size;
+    header.since_1_20 = magic == magic_1_20;
     header.quantum = load<std::uint8_t>(bytes, 6);
     const auto pointer_size = load<std::uint8_t>(bytes, 7);
     const std::uint8_t expected_quantum = elf.arch() == Arch::aarch64 ? 4 : 1;
@@ -128,6 +130,24 @@ public:
         return low;
     }
 
+    [[nodiscard]] const PclntabHeader& header() const { return header_; }
+
+    // The bytes of a function's record (runtime/runtime2.go: _func) from `at` on; nullopt when they are not all there.
+    template <class T = std::uint32_t>
+    [[nodiscard]] std::optional<T> field(std::size_t index, std::uint64_t at) const {
+        const std::uint64_t record = load<std::uint32_t>(functions_.bytes(), index * entry_bytes + 4);
+        if (!in_range(record + at, sizeof(T), functions_.size())) return std::nullopt;
+        return load<T>(functions_.bytes(), static_cast<std::size_t>(record + at));
+    }
+
+    // The text at an offset into the table of names; empty when there is none.
+    [[nodiscard]] std::string_view text(std::uint64_t name_offset) const {
+        return text_at(names_.bytes(), name_offset);
+    }
+
+    // Tables of values by code offset, which records point into.
+    [[nodiscard]] std::span<const std::byte> pc_values() const { return pc_values_.bytes(); }
+
 private:
     static constexpr std::size_t entry_bytes = 8;  // {entry offset, offset of the record}, 4 bytes each
     // runtime/runtime2.go: _func; the fields up to pcsp are the same since Go 1.18
@@ -135,12 +155,6 @@ private:
     static constexpr std::uint64_t pcsp_at = 16;
 
     explicit Pclntab(const PclntabHeader& header) : header_(header) {}
-
-    [[nodiscard]] std::optional<std::uint32_t> field(std::size_t index, std::uint64_t at) const {
-        const auto record = load<std::uint32_t>(functions_.bytes(), index * entry_bytes + 4);
-        if (!in_range(record + at, 4, functions_.size())) return std::nullopt;
-        return load<std::uint32_t>(functions_.bytes(), static_cast<std::size_t>(record + at));
-    }
 
     // Sum of the pc deltas of a table of {value delta, pc delta} varints that ends with a value delta of 0; 0 when that
     // is more than `limit` or the table is damaged. Every step covers code, so all tables together cost no more steps

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Profile: samples of the CPU with their stacks and the trace context of each; what the sampler makes and encoders read.
+// Profile: samples of the CPU with their stacks and the trace context of each; the sampler makes it, encoders read it.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The otel_ebpf Authors
+// Publisher: the Manager's part in publishing current spans: the shared map, the hooks, what is active and why.
+#pragma once
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <otel_ebpf/context_map.hpp>
+#include <otel_ebpf/context_reaper.hpp>
+#include <otel_ebpf/detail/jit_hooks.hpp>
+#include <otel_ebpf/detail/loader.hpp>
+#include <otel_ebpf/error.hpp>
+#include <otel_ebpf/link.hpp>
+#include <otel_ebpf/publication.hpp>
+#include <otel_ebpf/report.hpp>
+
+namespace otel_ebpf::detail {
+
+class Publisher {
+public:
+    explicit Publisher(Report& report) : report_(report) {}
+
+    // Before load: opens the shared map, or makes it, if any target's spans may be published. `publish`: false leaves
+    // every part of publication out of the load.
+    [[nodiscard]] Result<void> open(bool publish, const std::string& bpffs_root) {
+        if (!publish) return {};
+        auto contexts = ContextMap::open({bpffs_root, true});
+        if (!contexts) return Failure(std::move(contexts.error()).in("publish current spans"));
+        auto reaper = ContextReaper::open(*contexts);
+        if (!reaper) return Failure(std::move(reaper.error()).in("publish current spans"));
+        note(contexts->message());
+        note(reaper->owned().message());
+        report_.publication.map =
+            contexts->shared() ? contexts->bpffs_root() + "/otel/" OE_TRACES_CTX_NAME : "a private map";
+        contexts_.emplace(std::move(*contexts));
+        reaper_.emplace(std::move(*reaper));
+        timer_address_ = JitHooks::timer_address();
+        reap();  // what a tool that crashed left behind
+        return {};
+    }
+
+    // What a bundle's load needs of this.
+    void add_to(LoadSettings& settings) const {
+        if (!contexts_ || !timer_address_)
+            settings.left_out.insert({"oe_jit_entry", "oe_jit_exit", "oe_self_sample"});
+        if (!contexts_) {
+            settings.left_out.insert({"oe_ctx_exit", "oe_ctx_exec"});
+            return;
+        }
+        settings.map_fds["traces_ctx_v1"] = contexts_->fd();
+        settings.map_fds["oe_ctx_owned"] = reaper_->owned().fd();
+        settings.variables["oe_perf_timer"] = timer_address_.value_or(0);
+        settings.variables["oe_ctx_owner"] = reaper_->owner().raw();
+    }
+
+    // After load. `object` is the bundle that holds the hooks, when it includes publish.programs.h.
+    void connect(bpf_object* object) {
+        object_ = object;
+        counts_fd_ = ::bpf_object__find_map_fd_by_name(object, "oe_ctx_counts");
+        has_hooks_ = ::bpf_object__find_program_by_name(object, "oe_jit_entry") != nullptr;
+    }
+
+    // The mode that a target which asks for `wanted` gets, and why where it is another: just in time falls back to eager,
+    // and what can't be had is off. Attaches the hooks that are not attached yet.
+    [[nodiscard]] std::pair<Publication, std::string> start(Publication wanted) {
+        if (wanted == Publication::off) return {Publication::off, {}};
+        if (!has_hooks_) return {Publication::off, "the BPF object does not include <otel_ebpf/publish.programs.h>"};
+        if (!contexts_) return {Publication::off, "the Manager was opened with publication off"};
+        std::string reason;
+        if (wanted == Publication::jit) {
+            if (start_jit()) return {Publication::jit, {}};
+            reason = "eager since just in time does not work here: " + jit_failure_;
+        }
+        if (auto started = start_eager(); !started) return {Publication::off, started.error().what};
+        return {Publication::eager, reason};
+    }
+
+    // Once per `reap_interval` at most: entries of threads and tools that are gone.
+    void poll() {
+        const auto now = std::chrono::steady_clock::now();
+        if (!reaper_ || exit_links_.empty() || now - last_reap_ < reap_interval) return;
+        reap();
+    }
+
+    // The process is no target any more.
+    void forget(std::uint32_t tgid) {
+        if (counts_fd_ >= 0) ::bpf_map_delete_elem(counts_fd_, &tgid);
+        retract(tgid);
+    }
+
+    // No hook sets an entry of this process any more: those that are left go, and at the next reap what a hook that was
+    // under way has set since.
+    void retract(std::uint32_t tgid) {
+        if (!reaper_ || exit_links_.empty()) return;
+        note_failure(reaper_->erase_own(tgid));
+        retracted_.insert(tgid);
+    }
+
+    // The hooks are detached, and none of our entries is left.
+    void stop() {
+        jit_.detach();
+        if (reaper_ && !exit_links_.empty()) note_failure(reaper_->erase_own());
+        exit_links_.clear();
+    }
+
+    [[nodiscard]] std::optional<oe_ctx_counts> counts(std::uint32_t tgid) const {
+        oe_ctx_counts counts{};
+        if (counts_fd_ < 0 || ::bpf_map_lookup_elem(counts_fd_, &tgid, &counts) != 0) return std::nullopt;
+        return counts;
+    }
+
+private:
+    static constexpr std::chrono::milliseconds reap_interval{1000};
+
+    bool start_jit() {
+        if (jit_.attached()) return true;
+        if (!jit_failure_.empty()) return false;
+        auto works = timer_address_ ? jit_.attach(object_) : Result<void>(Failure(timer_address_.error()));
+        if (!works) jit_failure_ = works.error().what;
+        return works.has_value();
+    }
+
+    Result<void> start_eager() {
+        if (!exit_links_.empty()) return {};
+        std::vector<Link> links;
+        for (const auto& [name, tracepoint] :
+             {std::pair{"oe_ctx_exit", "sched_process_exit"}, {"oe_ctx_exec", "sched_process_exec"}}) {
+            auto link = Link::raw_tracepoint(::bpf_object__find_program_by_name(object_, name), tracepoint);
+            if (!link) return Failure(link.error());
+            links.push_back(std::move(*link));
+        }
+        exit_links_ = std::move(links);
+        return {};
+    }
+
+    void reap() {
+        last_reap_ = std::chrono::steady_clock::now();
+        note_failure(reaper_->reap());
+        for (const std::uint32_t tgid : retracted_) note_failure(reaper_->erase_own(tgid));
+        retracted_.clear();
+    }
+
+    template <class T>
+    void note_failure(const Result<T>& result) {
+        if (!result) note(result.error().what);
+    }
+
+    // Once.
+    void note(std::string message) {
+        if (!message.empty() && noted_.insert(message).second) report_.messages.push_back(std::move(message));
+    }
+
+    Report& report_;
+    std::optional<ContextMap> contexts_;
+    std::optional<ContextReaper> reaper_;
+    Result<std::uint64_t> timer_address_ = std::uint64_t{0};
+    bpf_object* object_ = nullptr;
+    int counts_fd_ = -1;
+    bool has_hooks_ = false;
+    JitHooks jit_;
+    std::string jit_failure_;
+    std::vector<Link> exit_links_;
+    std::set<std::uint32_t> retracted_;
+    std::chrono::steady_clock::time_point last_reap_{};
+    std::set<std::string> noted_;
+};
+
+}  // namespace otel_ebpf::detail

@@ -1,0 +1,3 @@
+module otel_ebpf.test/burn
+
+go 1.19
