@@ -4,6 +4,7 @@
 # Builds the programs that tests attach to: build-targets.sh OUTDIR
 #
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
+#   burner-goX.Y, burner-goX.Y-stripped   tests/targets/burner, likewise
 #   client                                tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
@@ -69,11 +70,11 @@ build_go() {
 }
 
 for release in $releases; do
-	name=server-go${release%.*}
-	build_go "$name" "$root/tests/targets/server" "$release"
-	build_go "$name-stripped" "$root/tests/targets/server" "$release" "-s -w"
-	build_go "burn-go${release%.*}" "$root/tests/targets/burn" "$release"
-	build_go "burn-go${release%.*}-stripped" "$root/tests/targets/burn" "$release" "-s -w"
+	for program in server burner burn; do
+		name=$program-go${release%.*}
+		build_go "$name" "$root/tests/targets/$program" "$release"
+		build_go "$name-stripped" "$root/tests/targets/$program" "$release" "-s -w"
+	done
 done
 (
 	export GOFLAGS=-buildmode=pie

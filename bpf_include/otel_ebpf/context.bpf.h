@@ -7,6 +7,7 @@
 #ifndef OTEL_EBPF_CONTEXT_BPF_H
 #define OTEL_EBPF_CONTEXT_BPF_H
 
+#include <otel_ebpf/flow.bpf.h>
 #include <otel_ebpf/goroutine.bpf.h>
 
 #if OE_BPF_SIDE
@@ -92,8 +93,10 @@ OE_NOINLINE long oe_context_current(__u32 tgid, const struct oe_process *process
 	exe_row = process->exe_row;
 	exe = bpf_map_lookup_elem(&oe_exes, &exe_row);
 	found = oe_go_current(process, exe, &now);
-	if (found <= 0)
+	if (found < 0)
 		return found;
+	if (!found) /* a thread of C, of whichever program */
+		return oe_thread_current_of(tgid, process->generation, out);
 	who.goid = now.goid;
 	who.tgid = tgid;
 	who.generation = process->generation;

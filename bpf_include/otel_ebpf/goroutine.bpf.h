@@ -161,13 +161,19 @@ OE_INLINE struct oe_go_key oe_go_key_of(const struct oe_hit *hit)
 	return who;
 }
 
+/* Threads and tasks without goroutines publish for themselves. */
+OE_INLINE bool __oe_go_is_eager(const struct oe_hit *hit)
+{
+	return hit->publication == OE_PUBLISH_EAGER && !(hit->goid & OE_FLOW_ID_BIT);
+}
+
 /* A span of the hit's goroutine began, and its ids are set. */
 OE_INLINE void oe_go_span_began(const struct oe_hit *hit, struct oe_live_span *span)
 {
 	struct oe_traces_ctx_v1 ctx;
 
 	OE_STORE_RELEASE(span->ready, 1);
-	if (hit->publication != OE_PUBLISH_EAGER)
+	if (!__oe_go_is_eager(hit))
 		return;
 	if (__oe_span_context(span, &ctx) == 1)
 		oe_eager_publish(&ctx);
@@ -180,7 +186,7 @@ OE_INLINE void oe_go_span_ended(const struct oe_hit *hit)
 {
 	struct oe_go_key who;
 
-	if (hit->publication != OE_PUBLISH_EAGER)
+	if (!__oe_go_is_eager(hit))
 		return;
 	who = oe_go_key_of(hit);
 	oe_go_publish(&who, oe_go_parent(hit->exe, hit->g_addr));

@@ -5,6 +5,7 @@
 #define OTEL_EBPF_PUBLISH_BPF_H
 
 #include <otel_ebpf/executable.bpf.h>
+#include <otel_ebpf/thread_context.bpf.h>
 #include <otel_ebpf/traces_ctx.bpf.h>
 
 #if OE_BPF_SIDE
@@ -68,7 +69,10 @@ OE_INLINE int oe_eager_retract(void)
 	return __oe_eager_retract(bpf_get_current_pid_tgid());
 }
 
-/* Eager publication: this thread's entry says `ctx` from here on. Another tool's entry stays, counted. 0 or -1. */
+/*
+ * Eager publication: this thread's entry says `ctx` from here on. Another tool's entry stays, counted; a process that
+ * publishes a context of its own gets none of ours. 0 or -1.
+ */
 OE_NOINLINE int oe_eager_publish(const struct oe_traces_ctx_v1 *ctx)
 {
 	__u64 key = bpf_get_current_pid_tgid();
@@ -76,10 +80,15 @@ OE_NOINLINE int oe_eager_publish(const struct oe_traces_ctx_v1 *ctx)
 	const struct oe_ctx_owned *former;
 	struct oe_ctx_owned owned = {};
 	struct oe_ctx_counts *counts;
+	__u32 tgid = key >> 32;
 
 	if (!ctx)
 		return -1;
-	counts = oe_ctx_counts_of(key >> 32);
+	if (bpf_map_lookup_elem(&oe_sdk_threads, &tgid)) {
+		__oe_eager_retract(key);
+		return -1;
+	}
+	counts = oe_ctx_counts_of(tgid);
 	if (!counts)
 		return -1;
 	former = bpf_map_lookup_elem(&oe_ctx_owned, &key);

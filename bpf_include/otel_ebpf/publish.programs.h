@@ -11,6 +11,7 @@
 #define OTEL_EBPF_PUBLISH_PROGRAMS_H
 
 #include <otel_ebpf/context.bpf.h>
+#include <otel_ebpf/context_order.bpf.h>
 #include <otel_ebpf/process.programs.h>
 
 const volatile __u64 oe_perf_timer __weak = 0; /* address of perf_swevent_hrtimer */
@@ -36,18 +37,22 @@ OE_NOINLINE int __oe_jit_context(__u64 key, struct oe_traces_ctx_v1 *out)
 {
 	__u32 tgid = key >> 32;
 	const struct oe_process *process = bpf_map_lookup_elem(&oe_processes, &tgid);
+	struct oe_traces_ctx_v1 own = {};
 	struct oe_ctx_counts *counts;
+	struct oe_trace_ctx sdk;
+	int sdk_state;
 	long found;
 
 	if (!out || !process || process->publication != OE_PUBLISH_JIT)
 		return 0;
-	found = oe_context_current(tgid, process, out);
-	if (found >= 0)
-		return found;
-	counts = oe_ctx_counts_of(tgid);
-	if (counts)
-		__sync_fetch_and_add(&counts->unreadable, 1);
-	return 0;
+	sdk_state = oe_thread_context_read(tgid, &sdk);
+	found = oe_context_current(tgid, process, &own);
+	if (found < 0) {
+		counts = oe_ctx_counts_of(tgid);
+		if (counts)
+			__sync_fetch_and_add(&counts->unreadable, 1);
+	}
+	return oe_context_to_publish(tgid, sdk_state, &sdk, found > 0, &own, out) != OE_CTX_NOBODY;
 }
 
 OE_NOINLINE int __oe_jit_set(__u64 key, const struct oe_traces_ctx_v1 *ctx)

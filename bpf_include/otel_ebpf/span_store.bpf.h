@@ -16,6 +16,9 @@
 #endif
 #define OE_MAX_DEPTH 8
 
+/* In what takes the place of a goid for threads and tasks without goroutines (flow.bpf.h). */
+#define OE_FLOW_ID_BIT (1ULL << 63)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, OE_MAX_LIVE_SPANS);

@@ -184,6 +184,8 @@ enum oe_arg_convention {
 	OE_ARGS_GO_REGISTERS = 0, /* ABIInternal, live at this site */
 	OE_ARGS_GO_RESULTS = 1,   /* result registers of the call before the site */
 	OE_ARGS_NONE = 2,
+	OE_ARGS_NATIVE_REGISTERS = 3, /* System V ABI, live at this site */
+	OE_ARGS_NATIVE_RESULTS = 4,
 };
 
 /*
@@ -299,6 +301,42 @@ struct oe_span_key {
 	__u32 depth;
 };
 
+/* ---- threads and tasks: what spans of programs other than Go belong to --------------------------------------- */
+
+/* A thread's own course of work, or a task's: one of those that are multiplexed over threads. */
+struct oe_flow {
+	__u64 id;         /* in place of a goid, never given out twice; 0: no span yet */
+	__u32 generation; /* of the process: another one's flow is none */
+	__u32 live;       /* 1: `ctx` is that of the innermost span, and it is sampled */
+	struct oe_traces_ctx_v1 ctx;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_flow) == 40, "no hidden padding");
+
+/* Of one thread, in task storage. */
+struct oe_thread {
+	struct oe_flow own;
+	__u64 task;       /* that the thread works on; 0: none */
+	__u32 generation; /* of the process when the task was resumed */
+	__u32 pad;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_thread) == 56, "no hidden padding");
+
+/* Key of oe_tasks. */
+struct oe_task_key {
+	__u64 task; /* what the Probe calls it, not 0: a number or an address of the runtime's own */
+	__u32 tgid;
+	__u32 pad;
+};
+
+/* A task that has spans, or that was begun by one. */
+struct oe_task {
+	struct oe_flow flow;
+	struct oe_trace_ctx parent; /* the span in which the task began; flags only of a valid one */
+	__u32 tid;                  /* of the thread that works on it; 0: suspended */
+	__u32 has_parent;
+};
+OE_STATIC_ASSERT(sizeof(struct oe_task) == 80, "no hidden padding");
+
 /* ---- counters: one slot each in the per-CPU array oe_stats -------------------------------------------------- */
 
 enum oe_stat {
@@ -317,6 +355,8 @@ enum oe_stat {
 	OE_STAT_PROCESSES_FULL,    /* processes lost: oe_processes full */
 	OE_STAT_HEADERS_INCOMPLETE,/* header maps larger than what is walked */
 	OE_STAT_BAD_TRACEPARENT,   /* malformed or duplicate traceparent, ignored */
+	OE_STAT_THREADS_FULL,      /* spans lost: no memory for what is known of their thread, or oe_tasks full */
+	OE_STAT_TASK_UNKNOWN,      /* spans not opened: not known which task the thread works on */
 	OE_STAT_MAX,
 };
 

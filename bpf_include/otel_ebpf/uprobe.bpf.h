@@ -45,8 +45,8 @@ const volatile __u16 oe_f_g_panic __weak = OE_NO_SLOT;
 struct oe_hit {
 	struct pt_regs *ctx;
 	const struct oe_exe *exe;
-	__u64 g_addr;
-	__u64 goid;
+	__u64 g_addr; /* 0: not of a goroutine */
+	__u64 goid;   /* of the goroutine, or oe_flow.id of a thread or a task */
 	__u32 tgid;
 	__u32 generation;
 	__u16 kind;

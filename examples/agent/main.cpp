@@ -7,23 +7,15 @@
 #include <cstdio>
 #include <fstream>
 
-#include <ledger.hpp>
+#include <agent_bundle.hpp>
 #include <otel_ebpf/export/otlp_http.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
-#include <otel_ebpf/probes/goroutines.hpp>
-#include <otel_ebpf/probes/net_http.hpp>
 
-#include "agent.skel.h"
 #include "live_view.hpp"
 #include "options.hpp"
 
 namespace agent {
 namespace {
-
-oe::BundleOf<agent_bpf> bundle() {
-    return oe::bundle<agent_bpf>(oe::probes::net_http::server<agent_bpf>, ledger::settle<agent_bpf>,
-                                 oe::probes::goroutines::scheduler<agent_bpf>);
-}
 
 int report_error(const oe::Error& error, int code) {
     std::fprintf(stderr, "otel-ebpf-trace: %s\n", error.what.c_str());

@@ -20,7 +20,8 @@ namespace detail {
 inline oe_pinned_map_spec owned_contexts_spec() {
     oe_pinned_map_spec spec{};
     spec.folder = "otel_ebpf";
-    spec.name = "ctx_owned_v1";
+    spec.pin = "ctx_owned_v1";
+    spec.name = "oe_ctx_owned";  // as in publish.bpf.h: bpf_map__reuse_fd() takes the name over
     spec.if_private = "entries of the shared context map that this tool leaves behind in a crash are not found again";
     spec.type = BPF_MAP_TYPE_HASH;
     spec.key_size = sizeof(std::uint64_t);

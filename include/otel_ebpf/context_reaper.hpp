@@ -48,8 +48,10 @@ struct ContextOwner {
     }
     // False where /proc hides the process (hidepid).
     [[nodiscard]] bool has_ended() const {
+        const auto pid = static_cast<pid_t>(tgid);
+        if (pid <= 0) return true;  // no process; kill(2) would take it for a group
         const auto stat = parse_task_stat(detail::read_whole(fmt::format("/proc/{}/stat", tgid)));
-        if (!stat) return ::kill(static_cast<pid_t>(tgid), 0) != 0 && errno == ESRCH;
+        if (!stat) return ::kill(pid, 0) != 0 && errno == ESRCH;
         // A first thread that ended before the others is a zombie, too.
         return static_cast<std::uint32_t>(stat->start_ticks) != start_ticks || (stat->ended() && stat->threads <= 1);
     }

@@ -137,7 +137,8 @@ public:
     }
     [[nodiscard]] const std::optional<go::BuildInfo>& build_info() const { return build_info_; }
 
-    // Functions of exactly these names, and their copies in vendor folders, by address.
+    // Functions of exactly these names, and their copies in vendor folders, by address. Without .symtab those of Go are
+    // found all the same, others only where they are exported (.dynsym).
     [[nodiscard]] std::vector<Function> find_functions(std::span<const std::string_view> names) const {
         const go::NameSet wanted(names);
         std::vector<Function> found;
@@ -301,13 +302,14 @@ private:
     // Calls visit(name, vaddr, size) with size a function, since it costs something to find out.
     template <class Visit>
     void visit_functions(Visit&& visit) const {
-        auto done = uses_symbols_ ? visit_symbols(visit) : visit_pclntab(visit);
+        auto done = uses_symbols_ || !is_go() ? visit_symbols(visit) : visit_pclntab(visit);
         if (!done) log(LogLevel::error, named(done.error().what));
     }
 
     template <class Visit>
     Result<void> visit_symbols(Visit& visit) const {
-        auto symbols = ElfSymbols::open(elf_);
+        auto symbols = uses_symbols_ ? ElfSymbols::open(elf_) : ElfSymbols::open_dynamic(elf_);
+        if (!symbols && !uses_symbols_) return {};  // a static executable without symbols
         if (!symbols) return tl::unexpected(std::move(symbols).error());
         symbols->for_each([&](std::string_view name, const Elf64_Sym& symbol) {
             if (!is_function(symbol) || !elf_.is_code(symbol.st_value, symbol.st_size)) return true;
@@ -318,7 +320,6 @@ private:
 
     template <class Visit>
     Result<void> visit_pclntab(Visit& visit) const {
-        if (!is_go()) return {};
         auto table = go::Pclntab::open(elf_, pclntab_);
         if (!table) return tl::unexpected(std::move(table).error());
         for (std::size_t i = 0; i < table->size(); ++i) {

@@ -38,6 +38,7 @@
 #include <otel_ebpf/map.hpp>
 #include <otel_ebpf/plan.hpp>
 #include <otel_ebpf/process.hpp>
+#include <otel_ebpf/publication.hpp>
 #include <otel_ebpf/report.hpp>
 #include <otel_ebpf/skeleton.hpp>
 #include <otel_ebpf/target.hpp>
@@ -323,6 +324,11 @@ private:
             process_links_.push_back(std::move(*link));
         }
         publisher_.connect(object);
+        if (const bpf_program* found = find_program("oe_thread_exit")) {
+            auto link = Link::raw_tracepoint(found, "sched_process_exit");
+            if (!link) return Failure(link.error());
+            process_links_.push_back(std::move(*link));
+        }
         timer_ = Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
         if (!timer_) return fail_errno(Stage::open, "create a timer");
         const auto nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(config_.interval).count();
@@ -332,6 +338,13 @@ private:
         period.it_value = period.it_interval;
         if (::timerfd_settime(timer_.get(), 0, &period, nullptr) != 0) return fail_errno(Stage::open, "set a timer");
         return {};
+    }
+
+    // A program that any bundle may have; null when none has it.
+    const bpf_program* find_program(const char* name) const {
+        for (const Bundle& bundle : config_.bundles)
+            if (const bpf_program* found = ::bpf_object__find_program_by_name(bundle->object(), name)) return found;
+        return nullptr;
     }
 
     // ---- targets ---------------------------------------------------------------------------------------------------
@@ -640,14 +653,19 @@ private:
         return {};
     }
 
-    static Error nothing_to_attach(const Executable& file, const AttachPlan& planned) {
-        if (!file.is_go())
+    Error nothing_to_attach(const Executable& file, const AttachPlan& planned) const {
+        const auto is_native = [this](std::string_view name) {
+            return std::any_of(probes_.begin(), probes_.end(), [&](const ProbeSpec& probe) {
+                return probe.abi == Abi::native && (name.empty() || probe.name == name);
+            });
+        };
+        if (!file.is_go() && !is_native({}))
             return {Stage::symbol,
                     {ENOENT, std::system_category()},
                     fmt::format("{}: no Probe fits: not a Go program (no Go build information)", planned.executable),
                     {}};
         for (const PlanRow& row : planned.rows)
-            if (!row.expected || row.absent)
+            if ((!row.expected || row.absent) && (file.is_go() || is_native(row.probe)))
                 return {Stage::symbol, {ENOENT, std::system_category()},
                         fmt::format("{}: no Probe fits: {}: {}", planned.executable, row.symbol, row.reason), {}};
         return {Stage::symbol, {ENOENT, std::system_category()},
@@ -758,6 +776,7 @@ private:
             note_exit(header.tgid);
             publication_ends(header.tgid);
             clear_overflow(header.tgid, header.generation);
+            clear_tasks(header.tgid, header.generation);
             return forget(header.tgid, header.generation);
         }
         ++stats_.unknown_kinds;
@@ -790,6 +809,24 @@ private:
         });
         for (const oe_span_key& key : keys)
             if (spans->erase(key).value_or(false)) ++left_open_;
+    }
+
+    // Tasks of a process that is gone.
+    void clear_tasks(std::uint32_t tgid, std::uint32_t generation) const {
+        for (const Bundle& bundle : config_.bundles) {
+            const int fd = ::bpf_object__find_map_fd_by_name(bundle->object(), "oe_tasks");
+            if (fd < 0) continue;
+            const auto tasks = Map<oe_task_key, oe_task>::open(
+                fd, {"oe_tasks", BPF_MAP_TYPE_HASH, sizeof(oe_task_key), sizeof(oe_task), 0, BPF_F_NO_PREALLOC});
+            if (!tasks) return;
+            std::vector<oe_task_key> keys;
+            [[maybe_unused]] const auto walked = tasks->for_each([&](const oe_task_key& key, const oe_task& task) {
+                if (key.tgid == tgid && task.flow.generation == generation) keys.push_back(key);
+                return true;
+            });
+            for (const oe_task_key& key : keys) [[maybe_unused]] const auto erased = tasks->erase(key);
+            return;  // bundles share the map
+        }
     }
 
     Result<Map<oe_span_key, oe_live_span>> overflow_map() const {

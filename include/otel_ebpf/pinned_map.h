@@ -36,7 +36,8 @@
 /* What the map is. Every field must agree: a peer may refuse any other shape, or read garbage from it. */
 struct oe_pinned_map_spec {
 	const char *folder;     /* of the pin, below the root of the bpffs */
-	const char *name;       /* of the pin and of the map, at most 15 characters */
+	const char *pin;        /* the file in it */
+	const char *name;       /* of the map, at most 15 characters */
 	const char *if_private; /* what is lost when the map can't be shared; ends the message about it */
 	__u32 type;
 	__u32 key_size;
@@ -125,7 +126,7 @@ OE_USER_INLINE void oe_pin_init(struct oe_pin *pin, const struct oe_pinned_map_s
 	}
 	memcpy(pin->root, root, length);
 	if (oe_pin_print(pin->folder, sizeof(pin->folder), "%s/%s", pin->root, spec->folder) ||
-	    oe_pin_print(pin->path, sizeof(pin->path), "%s/%s", pin->folder, spec->name))
+	    oe_pin_print(pin->path, sizeof(pin->path), "%s/%s", pin->folder, spec->pin))
 		pin->path_error = -ENAMETOOLONG;
 }
 
@@ -193,7 +194,7 @@ OE_USER_INLINE int oe_pin_get(struct oe_pin *pin)
 
 	oe_pin_forget_text(pin);
 	if (pin->path_error) {
-		oe_pin_say(pin, "open the pinned map %s below a bpffs: the path of its root is too long", pin->spec->name);
+		oe_pin_say(pin, "open the pinned map %s below a bpffs: the path of its root is too long", pin->spec->pin);
 		return pin->path_error;
 	}
 	if (statfs(pin->root, &status)) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -96,12 +97,16 @@ inline oe_site_kind site_kind(Site at) {
     return OE_SITE_ENTRY;
 }
 
-inline std::uint32_t descriptor_of(Site at, const site::Point& point) {
+inline oe_arg_convention arg_convention(Site at, Abi abi) {
     const bool results = at == Site::after_call || at == Site::returns;
+    if (abi == Abi::native) return results ? OE_ARGS_NATIVE_RESULTS : OE_ARGS_NATIVE_REGISTERS;
+    return results ? OE_ARGS_GO_RESULTS : OE_ARGS_GO_REGISTERS;
+}
+
+inline std::uint32_t descriptor_of(Site at, Abi abi, const site::Point& point) {
     return OE_SITE_DESCRIPTOR(
         site_kind(at), point.filter == site::FlagsFilter::stack_check ? OE_FILTER_STACK_CHECK : OE_FILTER_NONE,
-        point.cost == site::CostClass::emulated ? OE_COST_EMULATED : OE_COST_STEPPED,
-        results ? OE_ARGS_GO_RESULTS : OE_ARGS_GO_REGISTERS);
+        point.cost == site::CostClass::emulated ? OE_COST_EMULATED : OE_COST_STEPPED, arg_convention(at, abi));
 }
 
 class Planner {
@@ -145,6 +150,16 @@ private:
         for (const Function& function : functions_)
             if (go::is_name_or_vendored(function.name, symbol)) copies.push_back(&function);
         return copies;
+    }
+
+    // Why functions of one name can't be told apart, or "". In Go they are vendored copies; in C and C++ static
+    // functions of different files, which have nothing in common but their name.
+    static std::string ambiguity_of(const std::vector<const Function*>& copies, Abi abi) {
+        if (abi == Abi::go || copies.size() < 2) return {};
+        std::string places;
+        for (const Function* function : copies)
+            places += fmt::format("{}{:#x}", places.empty() ? "" : ", ", function->vaddr);
+        return "several functions have this name, at " + places + ": not known which one is meant";
     }
 
     void look_up_facts() {
@@ -257,25 +272,33 @@ private:
         const auto copies = copies_of(uprobe.symbol);
         if (copies.empty()) {
             row.absent = true;
-            return give_up("no such function: not linked in, or inlined everywhere", !uprobe.required);
+            return give_up("no such function: not linked in, or inlined everywhere" + hint_at_symbols(probe.abi),
+                           !uprobe.required);
         }
+        if (auto ambiguity = ambiguity_of(copies, probe.abi); !ambiguity.empty())
+            return give_up(std::move(ambiguity), false);
         for (const Function* function : copies) {
             row.symbol = function->name;
-            const auto points = choose(uprobe, *function);
+            const auto points = choose(uprobe, probe.abi, *function);
             if (!points) {
                 give_up(points.error().what, false);
                 continue;
             }
-            for (const site::Point& point : *points) add_point(row, uprobe, point);
+            for (const site::Point& point : *points) add_point(row, descriptor_of(uprobe.at, probe.abi, point), point);
         }
     }
 
-    void add_point(PlanRow row, const UprobeSpec& uprobe, const site::Point& point) {
+    std::string hint_at_symbols(Abi abi) const {
+        const bool only_exported = abi == Abi::native && executable_.is_stripped();
+        return only_exported ? "; the executable is stripped, so only exported functions can be found" : "";
+    }
+
+    void add_point(PlanRow row, std::uint32_t descriptor, const site::Point& point) {
         row.vaddr = point.vaddr;
         row.cost = point.cost;
         row.rule = point.rule;
         row.filter = point.filter;
-        row.descriptor = descriptor_of(uprobe.at, point);
+        row.descriptor = descriptor;
         const auto offset = executable_.file_offset(point.vaddr);
         row.attach = offset.has_value();
         row.file_offset = offset.value_or(0);
@@ -283,10 +306,25 @@ private:
         plan_.rows.push_back(std::move(row));
     }
 
-    Result<std::vector<site::Point>> choose(const UprobeSpec& uprobe, const Function& function) {
-        const auto bytes = executable_.code(function);
-        if (!bytes) return Failure(bytes.error());
-        const site::Code code{function.vaddr, *bytes, function.name};
+    // An executable's whole text is read for native functions, and for callers of any.
+    ExecutableImage& image() {
+        if (!image_) image_.emplace(executable_);
+        return *image_;
+    }
+
+    Result<std::vector<site::Point>> choose(const UprobeSpec& uprobe, Abi abi, const Function& function) {
+        std::vector<std::byte> own_bytes;
+        site::Code code;
+        if (abi == Abi::native) {
+            const auto known = image().code_of(function, abi);
+            if (!known) return Failure(known.error());
+            code = *known;
+        } else {
+            auto bytes = executable_.code(function);
+            if (!bytes) return Failure(bytes.error());
+            own_bytes = std::move(*bytes);
+            code = {function.vaddr, own_bytes, function.name};
+        }
         const site::Arch arch = site_arch();
         const auto is_morestack = [this](std::uint64_t target) { return morestack_.contains(target); };
         const auto one = [](Result<site::Point> point) {
@@ -298,10 +336,8 @@ private:
             case Site::next_call:
                 return one(site::next_call(arch, code, kernel_, uprobe.live_registers, is_morestack));
             case Site::after_call: return after_call(uprobe, code);
-            case Site::returns: {
-                ExecutableImage image(executable_);
-                return site::end_sites(arch, code, image.view(), kernel_, uprobe.live_registers);
-            }
+            case Site::returns:
+                return site::end_sites(arch, code, image().view(abi), kernel_, uprobe.live_registers);
         }
         return fail(Stage::symbol, "unknown kind of site");
     }
@@ -349,6 +385,7 @@ private:
     AttachPlan plan_;
     std::vector<Function> functions_;
     std::set<std::uint64_t> morestack_;
+    std::optional<ExecutableImage> image_;
 };
 
 }  // namespace detail

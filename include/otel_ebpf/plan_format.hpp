@@ -38,8 +38,10 @@ constexpr std::string_view to_string(Site site) {
 // One line per row: what is hit how often at what cost; then what is skipped and why.
 [[nodiscard]] inline std::string to_table(const AttachPlan& plan) {
     std::string text =
-        fmt::format("{}\n  Go {}, build id {}, planned for Linux {}\n", plan.executable,
-                    plan.go_version.empty() ? "?" : plan.go_version.substr(plan.go_version.starts_with("go") ? 2 : 0),
+        fmt::format("{}\n  {}, build id {}, planned for Linux {}\n", plan.executable,
+                    plan.go_version.empty()
+                        ? "not Go"
+                        : "Go " + plan.go_version.substr(plan.go_version.starts_with("go") ? 2 : 0),
                     plan.build_id.empty() ? "none" : plan.build_id, plan.kernel.to_string());
     using Line = std::array<std::string, 6>;
     std::vector<Line> lines = {{"hit", "cost", "program", "file offset", "symbol", "site"}};

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include <otel_ebpf/abi.hpp>
 #include <otel_ebpf/fact.hpp>
 #include <otel_ebpf/span.hpp>
 #include <otel_ebpf/types.h>
@@ -60,8 +61,8 @@ constexpr std::string_view to_string(Rate rate) {
     return "unknown";
 }
 
-// Integer registers of the Go ABI by number: args(1, 2) for the second and the third word of the arguments, results(0)
-// for the first word of the results.
+// Integer registers of the Probe's ABI by number: args(1, 2) for the second and the third word of the arguments,
+// results(0) for the first word of the results.
 template <class... Numbers>
 constexpr std::uint16_t args(Numbers... numbers) {
     return static_cast<std::uint16_t>((0U | ... | (1U << numbers)));
@@ -74,7 +75,7 @@ constexpr std::uint16_t results(Numbers... numbers) {
 // One attach point.
 template <Skeleton S>
 struct Uprobe {
-    std::string_view symbol;                    // full Go symbol; every copy in the executable is attached
+    std::string_view symbol;                    // as in the symbol table (C++: mangled); Go: every vendored copy too
     Site at = Site::entry;
     bpf_program* Progs<S>::*run = nullptr;
     std::string_view callee = {};               // Site::after_call only
@@ -124,7 +125,7 @@ struct ProcessInfo {
     std::uint32_t generation = 0;
     std::string_view executable;   // path
     std::string_view service_name;
-    std::string_view go_version;   // "1.26.8"
+    std::string_view go_version;   // "1.26.8"; empty: not a Go program
 };
 
 // Names and one-line meanings of the bits in oe_event_header.truncated.
@@ -136,6 +137,7 @@ struct Probe {
     using event_type = Event;
 
     std::string_view name;
+    Abi abi = Abi::go;             // of all its uprobes
     SpanKind kind = SpanKind::internal;
     std::uint16_t Rodata<S>::*event_kind = nullptr;
     std::span<const Uprobe<S>> uprobes = {};

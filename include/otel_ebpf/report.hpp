@@ -70,7 +70,8 @@ struct Report {
 inline constexpr std::array<std::string_view, OE_STAT_MAX> stat_names = {
     "stack_check",    "other_process",  "ringbuf_full", "store_full",
     "store_overflow", "depth_exceeded", "orphan_end",    "abandoned",    "reclaimed",    "discarded",
-    "read_fault",     "fact_missing",   "processes_full", "headers_incomplete", "bad_traceparent"};
+    "read_fault",     "fact_missing",   "processes_full", "headers_incomplete", "bad_traceparent", "threads_full",
+    "task_unknown"};
 
 struct ProgramStats {
     std::string name;
@@ -110,7 +111,8 @@ struct Stats {
     // Spans or records that were lost anywhere.
     [[nodiscard]] std::uint64_t dropped() const {
         return kernel[OE_STAT_RINGBUF_FULL] + kernel[OE_STAT_STORE_FULL] + kernel[OE_STAT_DEPTH_EXCEEDED] +
-               kernel[OE_STAT_PROCESSES_FULL] + unknown_kinds + short_records + refused_records + sink.spans_dropped;
+               kernel[OE_STAT_PROCESSES_FULL] + kernel[OE_STAT_THREADS_FULL] +
+               unknown_kinds + short_records + refused_records + sink.spans_dropped;
     }
 };
 

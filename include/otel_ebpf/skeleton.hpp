@@ -38,6 +38,9 @@ constexpr std::string_view problem_in(const Probe<S, Event>& probe) {
         if (uprobe.run == nullptr) return "a uprobe has no program";
         if (uprobe.at == Site::after_call && uprobe.callee.empty()) return "a uprobe at Site::after_call has no callee";
         if (uprobe.at != Site::after_call && !uprobe.callee.empty()) return "only Site::after_call takes a callee";
+        const bool results = uprobe.at == Site::after_call || uprobe.at == Site::returns;
+        if (probe.abi == Abi::native && uprobe.live_registers >> (results ? 2 : 6) != 0)
+            return "a native uprobe names a register beyond args(0..5) or results(0, 1)";
         if (uprobe.option.empty()) continue;
         bool declared = false;
         for (const auto& option : probe.options) declared = declared || option.name == uprobe.option;
@@ -147,6 +150,7 @@ private:
     ProbeSpec erase(const Probe<S, Event>& probe) const {
         ProbeSpec spec;
         spec.name = probe.name;
+        spec.abi = probe.abi;
         spec.kind = probe.kind;
         spec.scope = probe.scope.empty() ? probe.name : probe.scope;
         spec.event_kind = slot(probe.event_kind);
@@ -159,7 +163,8 @@ private:
         const auto add_fact = [&](const Fact<S>& fact) {
             spec.facts.push_back({slot(fact.slot), fact.what, fact.required, fact.go, std::string(fact.group)});
         };
-        for (const Fact<S>& fact : goroutine_facts<S>()) add_fact(fact);
+        if (probe.abi == Abi::go)
+            for (const Fact<S>& fact : goroutine_facts<S>()) add_fact(fact);
         for (const Fact<S>& fact : probe.facts) add_fact(fact);
         for (const Option<S>& option : probe.options)
             spec.options.push_back({std::string(option.name), option.by_default, std::string(option.doc),

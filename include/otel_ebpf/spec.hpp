@@ -63,6 +63,7 @@ struct MapNeed {
 
 struct ProbeSpec {
     std::string name;
+    Abi abi = Abi::go;
     SpanKind kind = SpanKind::internal;
     std::string scope;
     Slot event_kind;
@@ -89,6 +90,7 @@ struct ProbeSpec {
         };
         mix(name);
         mix_number(event_bytes);
+        mix_number(static_cast<std::uint64_t>(abi));
         for (const UprobeSpec& uprobe : uprobes) {
             mix(uprobe.symbol);
             mix(uprobe.program);

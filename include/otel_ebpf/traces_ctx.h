@@ -17,6 +17,7 @@ OE_USER_INLINE struct oe_pinned_map_spec oe_traces_ctx_spec(void)
 
 	memset(&spec, 0, sizeof(spec));
 	spec.folder = "otel";
+	spec.pin = OE_TRACES_CTX_NAME;
 	spec.name = OE_TRACES_CTX_NAME;
 	spec.if_private = "no other tool sees the trace contexts in it, nor does it see theirs";
 	spec.type = BPF_MAP_TYPE_LRU_HASH;

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+import correlation
 import harness
 
 
@@ -39,11 +40,11 @@ def serve(targets):
     """serve(BUILD, flags...): starts a server that ends with the test."""
     started = []
 
-    def start(build, *args, **kwargs):
-        for name in (f"server-{build}", "client"):
+    def start(build, *args, program="server", **kwargs):
+        for name in (f"{program}-{build}", "client"):
             if name in targets:
                 pytest.skip(f"{name}: {targets[name]}")
-        started.append(harness.Server(build, *args, **kwargs))
+        started.append(harness.Server(build, *args, program=program, **kwargs))
         return started[-1]
 
     yield start
@@ -86,3 +87,48 @@ def load(tmp_path):
         if client.process.poll() is None:
             client.process.kill()
             client.process.communicate()
+
+
+@pytest.fixture
+def bpffs(privileged, tmp_path):
+    """The root of a bpffs of the test's own, so that no other tool's map is in it."""
+    root = tmp_path / "bpffs"
+    root.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "none", root], check=True)
+    yield root
+    subprocess.run(["umount", "--lazy", root], check=True)
+
+
+@pytest.fixture
+def read_contexts(bpffs):
+    """read_contexts(SERVER..., hz=97): starts the profiler of the tests; it ends with the test."""
+    if not correlation.READER.exists():
+        pytest.skip(f"{correlation.READER} was not built")
+    started = []
+
+    def start(*servers, hz=97):
+        started.append(correlation.Reader(bpffs, *servers, hz=hz))
+        return started[-1]
+
+    yield start
+    for reader in started:
+        reader.kill()
+
+
+@pytest.fixture
+def burner(serve):
+    """burner(BUILD, ...): starts a server whose functions say for which span they burn CPU."""
+    return lambda build, *args, **kwargs: serve(build, *args, program="burner", **kwargs)
+
+
+@pytest.fixture
+def trace(attach, bpffs):
+    """trace(SERVER or option...): the agent with the burner's Probe, publishing in trace.bpffs, the test's own."""
+    if not correlation.BURNER_AGENT.exists():
+        pytest.skip(f"{correlation.BURNER_AGENT} was not built")
+
+    def start(*args, **kwargs):
+        return attach(*args, "--bpffs-root", bpffs, program=correlation.BURNER_AGENT, **kwargs)
+
+    start.bpffs = bpffs
+    return start

@@ -53,11 +53,11 @@ def enum_values(name):
 
 
 class Server:
-    """A running tests/targets/server."""
+    """A running tests/targets/server, or another program there that says where it listens."""
 
-    def __init__(self, build, *args, env=None, prefix=()):
+    def __init__(self, build, *args, program="server", env=None, prefix=()):
         self.build = build
-        self.path = TARGETS / f"server-{build}"
+        self.path = TARGETS / f"{program}-{build}"
         self.tls = "--tls" in args
         self.process = subprocess.Popen(
             [*prefix, self.path, *args],
@@ -176,7 +176,7 @@ def parse_spans(text):
 class Agent:
     """The agent, attached: every target of `args` when the constructor returns."""
 
-    def __init__(self, folder, *args, output="jsonl", prefix=(), env=None, stdout=None):
+    def __init__(self, folder, *args, program=AGENT, output="jsonl", prefix=(), env=None, stdout=None):
         folder.mkdir(parents=True, exist_ok=True)
         self.spans_file = folder / "spans.jsonl"
         self.stats_file = folder / "stats.json"
@@ -187,7 +187,7 @@ class Agent:
         self.errors = []
         self.is_attached = threading.Event()
         self.process = subprocess.Popen(
-            [*prefix, AGENT, *map(str, args), "--output", output, "--stats", self.stats_file],
+            [*prefix, program, *map(str, args), "--output", output, "--stats", self.stats_file],
             stdout=stdout or subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})},
@@ -283,14 +283,14 @@ def all_answered(rows):
 class Plan:
     """`--plan` of an executable."""
 
-    def __init__(self, path, *args):
+    def __init__(self, path, *args, program=AGENT):
         self.path = path
+        self.program = program
         self.text = self._run("--plan", "--exe", path, *args)
         self.json = json.loads(self._run("--plan", "--format", "json", "--exe", path, *args))
 
-    @staticmethod
-    def _run(*args):
-        done = subprocess.run([AGENT, *map(str, args)], capture_output=True, text=True, timeout=30)
+    def _run(self, *args):
+        done = subprocess.run([self.program, *map(str, args)], capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, f"{args}: code {done.returncode}\n{done.stderr}"
         return done.stdout
 

@@ -30,6 +30,15 @@ long host_map_delete(const host_map* map, const void* key) {
     return running->erase(*map, key);
 }
 
+void* host_task_storage_get(const host_map* map, __u64 flags) {
+    const __u64 key = bpf_get_current_pid_tgid();
+    void* const known = running->lookup(*map, &key);
+    if (known != nullptr || (flags & BPF_LOCAL_STORAGE_GET_F_CREATE) == 0 || running->storage_fails) return known;
+    const std::string zero(map->value_bytes, '\0');
+    running->update(*map, &key, zero.data(), BPF_ANY);
+    return running->lookup(*map, &key);
+}
+
 long bpf_probe_read_user(void* out, __u32 size, const void* addr) {
     ++running->reads;
     const bool fails = running->read_fails && running->read_fails();
@@ -61,7 +70,7 @@ __u64 bpf_get_attach_cookie(void*) {
     return running->cookie;
 }
 __u64 bpf_get_current_pid_tgid() {
-    return __u64{running->tgid} << 32 | running->tgid;
+    return __u64{running->tgid} << 32 | (running->tid != 0 ? running->tid : running->tgid);
 }
 task_struct* bpf_get_current_task_btf() {
     return &running->task;

@@ -97,6 +97,8 @@ public:
     std::uint64_t cookie = OE_COOKIE(0, 0);
     std::uint32_t tgid = 1;
     task_struct task{};  // the current thread
+    std::uint32_t tid = 0;  // 0: the first thread of the process
+    bool storage_fails = false;  // no memory for task storage
     std::mt19937 random{42};
 
     void* lookup(const host_map& map, const void* key);

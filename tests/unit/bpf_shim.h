@@ -23,6 +23,8 @@ struct host_map {
 void *host_map_lookup(const struct host_map *map, const void *key);
 long host_map_update(const struct host_map *map, const void *key, const void *value, __u64 flags);
 long host_map_delete(const struct host_map *map, const void *key);
+/* Of the current thread. */
+void *host_task_storage_get(const struct host_map *map, __u64 flags);
 
 long bpf_probe_read_user(void *out, __u32 size, const void *addr);
 long bpf_ringbuf_output(void *ring_buffer, void *record, __u64 size, __u64 flags);
@@ -77,6 +79,10 @@ struct pt_regs {
 #define bpf_map_lookup_elem(map, key) host_map_lookup(HOST_MAP(map), key)
 #define bpf_map_update_elem(map, key, value, flags) host_map_update(HOST_MAP(map), key, value, flags)
 #define bpf_map_delete_elem(map, key) host_map_delete(HOST_MAP(map), key)
+
+#define HOST_TASK_MAP(map) \
+	(&(struct host_map){(map), sizeof(*(map)->type) / sizeof(int), ~0U, sizeof(__u64), sizeof(*(map)->value)})
+#define bpf_task_storage_get(map, task, value, flags) host_task_storage_get(HOST_TASK_MAP(map), flags)
 #endif
 
 #endif

@@ -14,6 +14,7 @@ extern "C" {
 #define OE_MAX_LIVE_SPANS 64
 #define OE_MAX_OVERFLOW_SPANS 512
 #define OE_MAX_PROCESSES 8
+#define OE_MAX_TASKS 16
 
 /* A hit: registers and stack pointer as the site finds them. */
 struct host_hit {

@@ -22,6 +22,14 @@ TEST_CASE("context: a key is the TGID over the TID") {
     static_assert(oe::ContextOwner::from_raw(owner.raw()) == owner);
 }
 
+TEST_CASE("context: a tool has ended when its PID is nobody's, another's, or none") {
+    CHECK_FALSE(oe::ContextOwner::self()->has_ended());
+    CHECK(oe::ContextOwner{0x7ff00000, 1}.has_ended());
+    CHECK(oe::ContextOwner{static_cast<std::uint32_t>(::getpid()), 1}.has_ended());
+    CHECK(oe::ContextOwner{0, 1}.has_ended());
+    CHECK(oe::ContextOwner{static_cast<std::uint32_t>(-::getpgrp()), 1}.has_ended());
+}
+
 TEST_CASE("context: paths of a pin") {
     const oe_pinned_map_spec spec = oe_traces_ctx_spec();
     char text[OE_PIN_TEXT_SIZE];

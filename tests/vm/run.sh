@@ -61,6 +61,7 @@ cp "$(command -v busybox)" "$tree/bin/busybox"
 cp "$root/tests/vm/init" "$tree/init"
 chmod +x "$tree/init"
 add "$build/bin/otel-ebpf-trace" "$build/bin/bpf_tests" "$build/targets/server-go1.24" "$build/targets/client"
+add "$build/bin/burner-agent" "$build/bin/context_reader" "$build/targets/burner-go1.24"
 (cd "$tree" && find . | cpio -o -H newc --quiet --owner 0:0) >"$work/initramfs.cpio"
 
 # xml TEXT: escaped.
@@ -77,10 +78,18 @@ for series in "$@"; do
 		continue
 	fi
 	log=$work/console-$series.log
+	recorded=$work/recorded-$series
+	rm -rf "$recorded" "$recorded.tar.gz"
+	mkdir "$recorded"
 	echo "vm $series: booting $(basename "$(dirname "$image")")"
 	timeout "${TIMEOUT:-240}" qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 1G -nographic -no-reboot -nic none \
 		-kernel "$image" -initrd "$work/initramfs.cpio" \
+		-serial mon:stdio -serial "file:$recorded.tar.gz" \
 		-append "console=ttyS0 quiet panic=-1 init=/init" </dev/null >"$log" 2>&1 || echo "VERDICT failed vm-timeout" >>"$log"
+	if [ -s "$recorded.tar.gz" ]; then
+		tar -x -z -f "$recorded.tar.gz" -C "$recorded" 2>>"$log" || echo "VERDICT failed recorded-samples" >>"$log"
+		/usr/bin/python3 "$root/tests/vm/judge.py" "$recorded" >>"$log" 2>&1 || echo "VERDICT failed judge" >>"$log"
+	fi
 
 	verdicts=$(tr -d '\r' <"$log" | grep -a '^VERDICT \(passed\|failed\|skipped\) ' || true)
 	printf '%s\n' "$verdicts" | grep -q '^VERDICT passed end-reached$' ||

@@ -10,10 +10,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <otel_ebpf/executable.hpp>
 #include <otel_ebpf/site/callers.hpp>
+#include <otel_ebpf/site/native.hpp>
 
 namespace otel_ebpf::detail {
 
@@ -35,29 +37,41 @@ public:
         }
     }
 
-    // Valid while this object lives.
-    [[nodiscard]] site::Image view() {
-        return {text_, data_, read_only_, executable_.go_text_start(),
-                [this](std::uint64_t vaddr) { return function_at(vaddr); }};
+    // Valid while this object lives, as is all code that it gives.
+    [[nodiscard]] site::Image view(Abi abi = Abi::go) {
+        const std::span<const site::Section> method_tables =
+            executable_.is_go() ? std::span<const site::Section>(read_only_) : std::span<const site::Section>();
+        return {text_, data_, method_tables, executable_.go_text_start(),
+                [this, abi](std::uint64_t vaddr) { return function_at(vaddr, abi); }};
+    }
+
+    [[nodiscard]] Result<site::Code> code_of(const Function& function, Abi abi) {
+        auto position = functions_.find({abi, function.vaddr});
+        if (position == functions_.end()) {
+            auto bytes = executable_.code(function);
+            if (!bytes) return tl::unexpected(bytes.error());
+            NamedCode fresh{function, std::move(*bytes), {}};
+            position = functions_.emplace(std::pair(abi, function.vaddr), std::move(fresh)).first;
+            if (abi == Abi::native)
+                position->second.entered_at =
+                    site::x86_64::entered_from_outside(text_, function.vaddr, function.size);
+        }
+        const NamedCode& known = position->second;
+        return site::Code{known.function.vaddr, known.bytes, known.function.name, abi, known.entered_at};
     }
 
 private:
     struct NamedCode {
         Function function;
         std::vector<std::byte> bytes;
+        std::vector<std::uint64_t> entered_at;
     };
 
-    std::optional<site::Code> function_at(std::uint64_t vaddr) {
+    std::optional<site::Code> function_at(std::uint64_t vaddr, Abi abi) {
         const auto function = executable_.function_at(vaddr);
         if (!function) return std::nullopt;
-        auto position = functions_.find(function->vaddr);
-        if (position == functions_.end()) {
-            auto bytes = executable_.code(*function);
-            if (!bytes) return std::nullopt;
-            position = functions_.emplace(function->vaddr, NamedCode{*function, std::move(*bytes)}).first;
-        }
-        const NamedCode& known = position->second;
-        return site::Code{known.function.vaddr, known.bytes, known.function.name};
+        const auto code = code_of(*function, abi);
+        return code ? std::optional(*code) : std::nullopt;
     }
 
     const Executable& executable_;
@@ -65,7 +79,7 @@ private:
     std::vector<site::Section> text_;
     std::vector<site::Section> data_;
     std::vector<site::Section> read_only_;  // holds Go's types, and so their method tables
-    std::map<std::uint64_t, NamedCode> functions_;
+    std::map<std::pair<Abi, std::uint64_t>, NamedCode> functions_;
 };
 
 }  // namespace otel_ebpf::detail

@@ -35,6 +35,8 @@ inline constexpr Uprobe<S> scheduler_uprobes[] = {
      .group = "eager",
      .required = false,
      .option = "eager"},
+    // A goroutine that ends locked to its thread ends the thread without schedule; the main thread stays, parked for good.
+    {.symbol = "runtime.mexit", .run = &Progs<S>::oe_go_leave, .group = "eager", .option = "eager"},
     {.symbol = "runtime.runqput",
      .run = &Progs<S>::oe_go_runqput,
      .live_registers = args(1),  // (*p, *g, next)

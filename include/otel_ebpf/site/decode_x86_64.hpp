@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,12 +28,26 @@ constexpr Registers bit(unsigned register_number) {
 inline constexpr unsigned go_integer_registers[] = {rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11};
 inline constexpr unsigned go_g = r14;
 inline constexpr unsigned go_closure_context = rdx;
+// System V ABI, AMD64 supplement, 3.2.3
+inline constexpr unsigned native_arguments[] = {rdi, rsi, rdx, rcx, r8, r9};
+inline constexpr unsigned native_results[] = {rax, rdx};
 
-constexpr Registers registers_of(LiveRegisters live) {
+constexpr Registers registers_of(LiveRegisters live, std::span<const unsigned> in_order) {
     Registers registers = 0;
-    for (unsigned i = 0; i < std::size(go_integer_registers); ++i)
-        if ((live >> i & 1) != 0) registers |= bit(go_integer_registers[i]);
+    for (unsigned i = 0; i < in_order.size(); ++i)
+        if ((live >> i & 1) != 0) registers |= bit(in_order[i]);
     return registers;
+}
+// What must be intact at an entry, and where a call has just returned.
+constexpr Registers kept_at_entry(LiveRegisters arguments, Abi abi) {
+    if (abi == Abi::native) return registers_of(arguments, native_arguments) | bit(rsp);
+    return registers_of(arguments, go_integer_registers) | bit(go_closure_context) | bit(rsp);
+}
+constexpr Registers kept_results(LiveRegisters results, Abi abi) {
+    return abi == Abi::native ? registers_of(results, native_results) : registers_of(results, go_integer_registers);
+}
+constexpr Registers kept_after_call(LiveRegisters results, Abi abi) {
+    return kept_results(results, abi) | bit(rsp) | (abi == Abi::go ? bit(go_g) : Registers{0});
 }
 
 // Where control goes after an instruction.
@@ -42,7 +57,7 @@ enum class Flow : std::uint8_t {
     indirect_call,
     jump,           // direct
     conditional,    // falls through or jumps
-    jump_table,     // jmp *TABLE(,INDEX,8): to a case of the same function
+    jump_table,     // to a case of the same function: jmp *TABLE(,INDEX,8), or native code that adds a table's entry
     indirect_jump,  // any other: leaves the function
     ret,
     trap,  // never continues: ud2, int3 or int $3, hlt
@@ -53,6 +68,7 @@ struct Instruction {
     Flow flow = Flow::next;
     Encoding encoding = {};
     Registers writes = 0;  // general-purpose registers written, in part or whole
+    bool reads_jump_table = false;  // movslq (TABLE,INDEX,4): what a switch of position-independent code loads
     bool has_target = false;
     std::uint64_t target = 0;  // of a direct branch or call
     bool has_reference = false;
@@ -148,6 +164,8 @@ inline Instruction describe(const ZydisDecodedInstruction& raw, const ZydisDecod
     instruction.offset = offset;
     instruction.encoding = encoding_of(raw);
     instruction.flow = flow_of(raw, operands);
+    instruction.reads_jump_table = raw.mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
+                                   operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY && operands[1].mem.scale == 4;
     const std::uint64_t next_vaddr = function_vaddr + offset + raw.length;
     for (unsigned i = 0; i < raw.operand_count; ++i) {
         const ZydisDecodedOperand& operand = operands[i];
@@ -187,10 +205,25 @@ inline bool ends_here(const std::vector<Instruction>& instructions) {
     return false;
 }
 
+// In native code a jump through a register is a switch when its table's entry was loaded just before; else it is left
+// as an indirect jump, of which nobody knows where it leads.
+inline void find_switches(std::vector<Instruction>& instructions) {
+    constexpr std::size_t longest_switch = 6;  // instructions from the load to the jump
+    for (std::size_t i = 0; i < instructions.size(); ++i) {
+        if (instructions[i].flow != Flow::indirect_jump) continue;
+        for (std::size_t back = 1; back <= std::min(i, longest_switch); ++back)
+            if (instructions[i - back].reads_jump_table) instructions[i].flow = Flow::jump_table;
+    }
+}
+
 inline void mark_targets(Function& function) {
     function.is_target.assign(function.code.bytes.size(), false);
+    for (const std::uint64_t vaddr : function.code.entered_at)
+        if (function.contains(vaddr)) function.is_target[vaddr - function.code.vaddr] = true;
     for (const Instruction& instruction : function.instructions) {
-        if (instruction.flow == Flow::jump_table) function.has_jump_table = true;
+        if (instruction.flow == Flow::jump_table ||
+            (instruction.flow == Flow::indirect_jump && function.code.abi == Abi::native))
+            function.has_jump_table = true;
         // The entry is reached from outside anyway; a reference to it makes a call, not a branch.
         if (instruction.has_target && function.contains(instruction.target) &&
             (instruction.flow != Flow::call || instruction.target != function.code.vaddr))
@@ -242,6 +275,7 @@ inline Result<Function> decode(const Code& code, std::string_view what) {
     if (!detail::ends_here(function.instructions))
         return refuse(what, code, offset, "the last instruction continues behind the function; its bounds are wrong");
 
+    if (code.abi == Abi::native) detail::find_switches(function.instructions);
     detail::mark_targets(function);
     for (const Instruction& instruction : function.instructions) {
         if (!instruction.has_target || !function.contains(instruction.target)) continue;

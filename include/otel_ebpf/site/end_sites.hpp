@@ -24,7 +24,7 @@ inline tl::expected<Point, std::string> site_after(const Function& function, std
     const auto none = [](std::string reason) { return tl::unexpected<std::string>(std::move(reason)); };
     if (function.has_jump_table && !options.allow_joins)
         return none("a jump table of the function may lead between the call and a site");
-    const Registers kept = registers_of(needed) | bit(go_g) | bit(rsp);
+    const Registers kept = kept_after_call(needed, function.code.abi);
     bool joined = false;
     for (std::size_t i = call + 1; i < code.size() && i - call <= longest_tail; ++i) {
         if (function.is_target[code[i].offset]) {
@@ -79,13 +79,15 @@ inline Result<std::vector<Point>> choose_after_call(const Function& function, st
     return points;
 }
 
-// Instructions by which the function is left; empty when it never returns.
-inline std::vector<std::size_t> exits_of(const Function& function) {
+// Instructions by which the function is left; empty when it never returns. OTHER_PART: the same function goes on there.
+inline std::vector<std::size_t> exits_of(const Function& function, const Function* other_part = nullptr) {
     std::vector<std::size_t> exits;
     for (std::size_t i = 0; i < function.instructions.size(); ++i) {
         const Instruction& instruction = function.instructions[i];
+        const bool inside = function.contains(instruction.target) ||
+                            (other_part != nullptr && other_part->contains(instruction.target));
         if (instruction.flow == Flow::ret || instruction.flow == Flow::indirect_jump ||
-            (instruction.is_branch() && !function.contains(instruction.target)))
+            (instruction.is_branch() && !inside))
             exits.push_back(i);
     }
     return exits;
@@ -96,7 +98,7 @@ inline std::optional<std::size_t> tail_site(const Function& function, std::size_
                                             LiveRegisters needed) {
     const auto& code = function.instructions;
     if (function.has_jump_table) return std::nullopt;
-    const Registers results = registers_of(needed);
+    const Registers results = kept_results(needed, function.code.abi);
     for (std::size_t i = exit; i > 0 && exit - i < longest_tail; --i) {
         if (function.is_target[code[i].offset]) return std::nullopt;
         const Instruction& before = code[i - 1];
@@ -106,18 +108,20 @@ inline std::optional<std::size_t> tail_site(const Function& function, std::size_
     return std::nullopt;
 }
 
-inline Result<std::vector<Point>> choose_returns(const Function& function, KernelRelease kernel, LiveRegisters needed) {
+// Sites of all exits: where every exit has a fast one, those serve.
+struct ExitPoints {
+    std::vector<Point> fast;
+    std::vector<Point> slow;
+};
+
+inline Result<void> add_exit_points(const Function& function, const Function* other_part, KernelRelease kernel,
+                                    LiveRegisters needed, ExitPoints& points) {
     using site::detail::at;
     using site::detail::refuse;
     const std::string what = "return sites";
     const auto& code = function.instructions;
-    const std::vector<std::size_t> exits = exits_of(function);
-    if (exits.empty())
-        return refuse(what, function.code, 0, "the function never returns; its operation has no end site");
-
-    std::vector<Point> fast;
-    std::vector<Point> slow;
-    for (const std::size_t exit : exits) {
+    auto& [fast, slow] = points;
+    for (const std::size_t exit : exits_of(function, other_part)) {
         const Instruction& leaving = code[exit];
         if (leaving.flow != Flow::ret) {
             if (needed != 0)
@@ -127,6 +131,10 @@ inline Result<std::vector<Point>> choose_returns(const Function& function, Kerne
             if (leaving.flow == Flow::conditional)
                 return refuse(what, function.code, leaving.offset,
                               "the function is left by a conditional jump, where a hit does not mean an end; use a "
+                              "site after its calls");
+            if (leaving.flow == Flow::indirect_jump && function.code.abi == Abi::native)
+                return refuse(what, function.code, leaving.offset,
+                              "an indirect jump may lead to another part of the function as well as out of it; use a "
                               "site after its calls");
         }
         const Treatment at_exit = treatment(leaving.encoding, kernel);
@@ -147,7 +155,21 @@ inline Result<std::vector<Point>> choose_returns(const Function& function, Kerne
             fast.push_back({function.vaddr_of(code[*tail]), CostClass::emulated, FlagsFilter::none, Rule::tail,
                             "at " + at(code[*tail].offset) + ", before the return at " + at(leaving.offset)});
     }
-    return fast.size() == exits.size() ? fast : slow;
+    return {};
+}
+
+// COLD: the part of a native function that was moved away from the rest, if there is one.
+inline Result<std::vector<Point>> choose_returns(const Function& function, KernelRelease kernel, LiveRegisters needed,
+                                                 const Function* cold = nullptr) {
+    ExitPoints points;
+    if (auto done = add_exit_points(function, cold, kernel, needed, points); !done) return tl::unexpected(done.error());
+    if (cold != nullptr)
+        if (auto done = add_exit_points(*cold, &function, kernel, needed, points); !done)
+            return tl::unexpected(done.error());
+    if (points.slow.empty())
+        return site::detail::refuse("return sites", function.code, 0,
+                                    "the function never returns; its operation has no end site");
+    return points.fast.size() == points.slow.size() ? points.fast : points.slow;
 }
 
 }  // namespace detail

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Entry sites of Go functions on x86-64: the cheapest instruction that runs exactly once per call with arguments live.
+// Entry sites of functions on x86-64: the cheapest instruction that runs exactly once per call with arguments live.
 #pragma once
 
 #include <algorithm>
@@ -111,7 +111,7 @@ inline std::optional<std::string> entry_obstacle(const Function& function, std::
     const Instruction& site = code[index];
     if (index >= longest_prologue || site.end() > longest_prologue_bytes)
         return "the first emulated instruction, at " + at(site.offset) + ", is too far from the entry";
-    const Registers kept = registers_of(needed) | bit(go_closure_context) | bit(rsp);
+    const Registers kept = kept_at_entry(needed, function.code.abi);
     for (std::size_t i = 0; i < index; ++i) {
         const bool passes =
             code[i].flow == Flow::next || (code[i].flow == Flow::conditional && conditional_jumps_lead_to_morestack);
@@ -142,11 +142,12 @@ inline Result<Point> choose_entry(const Function& function, KernelRelease kernel
     const Reentry reentry = reentry_of(function, is_morestack);
     if (reentry == Reentry::otherwise)
         return refuse("an entry site", function.code, 0,
-                      "the function branches back to its first instruction without growing its stack, so hits there "
-                      "are not calls; probe its callers instead");
+                      std::string("the function branches back to its first instruction") +
+                          (function.code.abi == Abi::go ? " without growing its stack" : "") +
+                          ", so hits there are not calls; probe its callers instead");
 
     std::string obstacle;
-    if (const auto check = stack_check(function)) {
+    if (const auto check = function.code.abi == Abi::go ? stack_check(function) : std::nullopt) {
         const Instruction& site = code[check->jump];
         if (!leads_to_morestack(function, site, is_morestack) ||
             (check->overflow_jump && !leads_to_morestack(function, code[*check->overflow_jump], is_morestack))) {
@@ -177,7 +178,7 @@ inline Result<Point> choose_entry(const Function& function, KernelRelease kernel
             obstacle = "the straight line from the entry ends at " + at(site->offset) + " without one";
         } else if (auto reason = entry_obstacle(function, index, needed, false)) {
             obstacle = std::move(*reason);
-        } else if (writes_before(function, index, go_g)) {
+        } else if (function.code.abi == Abi::go && writes_before(function, index, go_g)) {
             obstacle = "r14, which holds g, is overwritten before " + at(site->offset);
         } else if (index > 0 && function.has_jump_table) {
             obstacle = "a jump table may lead to " + at(site->offset);
@@ -188,19 +189,26 @@ inline Result<Point> choose_entry(const Function& function, KernelRelease kernel
                               "first emulated instruction, at " + at(site->offset));
         }
     }
-    if (treatment(code.front().encoding, kernel) == Treatment::refused)
+    const auto stepped = std::find_if(code.begin(), code.end(), [&](const Instruction& i) {
+        return i.flow != Flow::next || treatment(i.encoding, kernel) != Treatment::refused;
+    });
+    const auto index = static_cast<std::size_t>(stepped - code.begin());
+    if (treatment(stepped->encoding, kernel) == Treatment::refused ||
+        (index > 0 && (function.code.abi == Abi::go || function.has_jump_table ||
+                       entry_obstacle(function, index, needed, false))))
         return refuse("an entry site", function.code, 0,
                       obstacle + ", and Linux " + kernel.to_string() +
                           " can't probe its first instruction; probe its callers instead");
-    return make_point(function, code.front(), CostClass::stepped, Rule::slow_entry,
-                      "single-stepped at the first instruction, since no emulated one serves: " + obstacle);
+    return make_point(function, *stepped, CostClass::stepped, Rule::slow_entry,
+                      "single-stepped at " + (index == 0 ? "the first instruction" : at(stepped->offset)) +
+                          ", since no emulated one serves: " + obstacle);
 }
 
 }  // namespace detail
 
-// The entry site of a Go function. Registers in NEEDED hold the arguments there, r14 holds g, rdx the closure context
-// and rsp points at the return address. Falls back to the first instruction, stepped, with the reason in `why`; refuses
-// where no instruction is hit exactly once per call.
+// The entry site of a function. Registers in NEEDED hold the arguments there and rsp points at the return address; in
+// Go functions r14 holds g and rdx the closure context. Falls back to the first instruction, stepped, with the reason in
+// `why`; refuses where no instruction is hit exactly once per call.
 inline Result<Point> entry(const Code& code, KernelRelease kernel, LiveRegisters needed,
                            const MorestackQuery& is_morestack) {
     return decode(code, "an entry site").and_then([&](const Function& function) {

@@ -66,7 +66,8 @@ inline Result<std::vector<Point>> end_sites(Arch arch, const Code& code, const I
     });
     if (in_callers) return in_callers;
 
-    auto inside = x86_64::returns(code, kernel, needed_results);
+    auto inside = code.abi == Abi::native ? x86_64::native_returns(code, image, kernel, needed_results)
+                                          : x86_64::returns(code, kernel, needed_results);
     if (!inside)
         return fail(Stage::symbol,
                     inside.error().what + "; the operation has no end site (" + in_callers.error().what + ")");

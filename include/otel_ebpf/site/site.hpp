@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include <otel_ebpf/abi.hpp>
 #include <otel_ebpf/error.hpp>
 
 namespace otel_ebpf::site {
@@ -100,9 +101,10 @@ struct KernelRelease {
     [[nodiscard]] std::string to_string() const { return std::to_string(major) + "." + std::to_string(minor); }
 };
 
-// Bit i: integer register i of the Go register ABI, for arguments at an entry and for results at an end. amd64 order:
-// rax rbx rcx rdi rsi r8 r9 r10 r11 (go.googlesource.com/go, src/cmd/compile/abi-internal.md). g, the closure context
-// and the stack pointer are kept intact at every entry site without asking.
+// Bit i: integer register i of the ABI, for arguments at an entry and for results at an end. amd64 order of Go: rax rbx
+// rcx rdi rsi r8 r9 r10 r11 (go.googlesource.com/go, src/cmd/compile/abi-internal.md); of System V: arguments rdi rsi
+// rdx rcx r8 r9, results rax rdx (gitlab.com/x86-psABIs/x86-64-ABI). In Go functions g, the closure context and the
+// stack pointer are kept intact at every entry site without asking; in native ones the stack pointer.
 using LiveRegisters = std::uint16_t;
 inline constexpr LiveRegisters no_registers = 0;
 inline constexpr LiveRegisters all_registers = 0x1ff;
@@ -112,6 +114,10 @@ struct Code {
     std::uint64_t vaddr = 0;
     std::span<const std::byte> bytes = {};
     std::string_view name = {};
+    Abi abi = Abi::go;
+    // Addresses inside the function to which code outside of it may branch: compilers of C and C++ move what runs
+    // rarely away from the rest. Complete for native functions, empty for those of Go, which are in one piece.
+    std::span<const std::uint64_t> entered_at = {};
 };
 
 // One chosen instruction.

@@ -7,4 +7,5 @@
 #include <otel_ebpf/site/decode_x86_64.hpp>
 #include <otel_ebpf/site/emulation.hpp>
 #include <otel_ebpf/site/end_sites.hpp>
+#include <otel_ebpf/site/native.hpp>
 #include <otel_ebpf/site/prologue.hpp>

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// A consumer of the component core alone.
+// A consumer of the component core alone: a profiler, say, that takes nothing but the shared context map.
 #include <bpf/libbpf.h>
 #include <fmt/core.h>
 
-#include <otel_ebpf/error.hpp>
-#include <otel_ebpf/types.h>
+#include <otel_ebpf/context_map.hpp>
 #include <otel_ebpf/version_info.hpp>
 
 int main() {
     fmt::print("otel_ebpf {}, libbpf {}\n", otel_ebpf::library_version, libbpf_version_string());
-    const otel_ebpf::Result<int> value = 0;
-    return *value;
+    // No bpffs, so that nothing of the machine is touched: private, or an error without CAP_BPF.
+    const auto map = otel_ebpf::ContextMap::open({.bpffs_root = "/proc"});
+    const std::string& told = map ? map->message() : map.error().what;
+    fmt::print("{}\n", told);
+    return told.find("no bpffs at /proc") == std::string::npos || (map && map->shared()) ? 1 : 0;
 }

@@ -15,6 +15,12 @@ $cxx -std=c++20 "$here/../main.cpp" -o "$out/pkg_config" $(pkg-config --cflags -
 $cxx -std=c++20 "$here/../core/main.cpp" -o "$out/pkg_config_core" $(pkg-config --cflags --libs otel_ebpf-core)
 "$out/pkg_config_core"
 
+# In C99: the headers, and libbpf.
+# shellcheck disable=SC2046
+"${CC:-cc}" -std=c99 -O2 -Wall -Wextra -pedantic -Werror "$here/context.c" -o "$out/pkg_config_c" \
+    $(pkg-config --cflags otel_ebpf-bpf) $(pkg-config --cflags --libs libbpf)
+"$out/pkg_config_c"
+
 pkg-config --exists --print-errors otel_ebpf-otlp otel_ebpf-profile
 
 # A BPF program in C needs the headers only.

@@ -1,0 +1,3 @@
+module otel_ebpf.test/burner
+
+go 1.19
