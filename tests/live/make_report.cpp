@@ -95,43 +95,48 @@ public:
     std::mt19937_64 random{42};
 };
 
-void make_checkout(Maker& maker, std::size_t number, std::size_t samples_per_span) {
+void make_checkout(Maker& maker, std::size_t number, std::size_t samples_per_trace) {
     static const std::uint32_t server = maker.stack({"net/http.(*conn).serve", "net/http.HandlerFunc.ServeHTTP",
                                                      "main.store.checkout", "encoding/json.Marshal",
                                                      "encoding/json.(*encodeState).reflectValue"});
     static const std::uint32_t collector = maker.stack({"net/http.(*conn).serve", "net/http.HandlerFunc.ServeHTTP",
-                                                        "main.store.checkout", "runtime.mallocgc", "runtime.gcAssistAlloc"});
+                                                        "main.store.checkout", "runtime.mallocgc",
+                                                        "runtime.gcAssistAlloc"});
     static const std::uint32_t tax = maker.stack({"net/http.(*conn).serve", "net/http.HandlerFunc.ServeHTTP",
                                                   "main.store.checkout", "main.computeTax", "math/big.(*Int).Exp",
                                                   "math/big.nat.expNN"});
     static const std::uint32_t sign = maker.stack({"net/http.(*conn).serve", "net/http.HandlerFunc.ServeHTTP",
                                                    "main.bank.pay", "main.signReceipt", "?"});
     static const std::uint32_t write = maker.stack({"net/http.(*conn).serve", "net/http.(*response).finishRequest",
-                                                    "internal/runtime/syscall.Syscall6", "k:do_syscall_64", "k:ksys_write"});
+                                                    "internal/runtime/syscall.Syscall6", "k:do_syscall_64",
+                                                    "k:ksys_write"});
     const auto jitter = [&maker] { return maker.random() % (3 * millisecond); };
     const oe::TraceId trace = maker.id<oe::TraceId>();
     const std::uint64_t begin = start_ns + number * 7 * millisecond + jitter();
     const bool slow = number % 4 == 0;
     const std::uint64_t burn = slow ? (80 + number % 60) * millisecond : 4 * millisecond;
-    SpanRecord root = maker.span(trace, maker.id<oe::SpanId>(), "POST /checkout/{item}", 0, begin, burn + 34 * millisecond);
+    const SpanRecord root =
+        maker.span(trace, maker.id<oe::SpanId>(), "POST /checkout/{item}", 0, begin, burn + 34 * millisecond);
     SpanRecord& exported_root = maker.spans.back();
     exported_root.parent_is_remote = true;
-    exported_root.attributes = {{"http.request.method", "POST"}, {"url.path", "/checkout/piano" + std::to_string(number)},
+    exported_root.attributes = {{"http.request.method", "POST"},
+                                {"url.path", "/checkout/piano" + std::to_string(number)},
                                 {"http.response.status_code", std::int64_t{number % 9 == 5 ? 502 : 200}}};
     if (number % 9 == 5) {
         exported_root.status = oe::StatusCode::error;
         exported_root.status_message = "bank: 503 Service Unavailable";
     }
-    const std::size_t few = 1 + samples_per_span / 8;
-    maker.sample(trace, root.span_id, 0, server, begin, few);
+    const std::size_t few = 1 + samples_per_trace / 8;
+    maker.sample(trace, root.span_id, 0, server, begin, few + (slow ? 0 : samples_per_trace * 5 / 8));
     maker.sample(trace, root.span_id, 0, number % 3 == 0 ? collector : write, begin + burn + 20 * millisecond, few);
-    const SpanRecord price = maker.span(trace, root.span_id, "GET /price/{item}", 1, begin + 2 * millisecond, 3 * millisecond);
+    const SpanRecord price =
+        maker.span(trace, root.span_id, "GET /price/{item}", 1, begin + 2 * millisecond, 3 * millisecond);
     maker.sample(trace, price.span_id, 1, write, begin + 3 * millisecond, number % 5 == 0 ? 1 : 0);
     const SpanRecord computed =
         maker.span(trace, root.span_id, "compute tax", 0, begin + 6 * millisecond, burn + 4 * millisecond);
     if (slow)
         maker.sample(trace, computed.span_id, 0, tax, begin + 6 * millisecond,
-                     std::max<std::size_t>(samples_per_span, burn / maker.profile.period_ns));
+                     std::max<std::size_t>(samples_per_trace, burn / maker.profile.period_ns));
     const SpanRecord pay =
         maker.span(trace, root.span_id, "POST /pay", 1, begin + burn + 12 * millisecond, 17 * millisecond);
     maker.sample(trace, pay.span_id, 1, sign, begin + burn + 12 * millisecond, few);
@@ -141,7 +146,8 @@ void make_checkout(Maker& maker, std::size_t number, std::size_t samples_per_spa
 // Names that a page must show and not obey.
 void make_hostile(Maker& maker) {
     const oe::TraceId trace = maker.id<oe::TraceId>();
-    const std::string name = "</script><script>document.title = 'owned'</script><img src=x onerror=\"document.title='owned'\">";
+    const std::string name = "</script><script>document.title = 'owned'</script>"
+                             "<img src=x onerror=\"document.title='owned'\">";
     SpanRecord& span = maker.span(trace, maker.id<oe::SpanId>(), name, 0, start_ns, 3000 * millisecond);
     span.attributes = {{"<b>key</b>", std::string("\x1b[31m\xff\xfe\0 \u202egnp.exe", 19)}, {"<!--", "<!-- <script>"}};
     const std::uint32_t stack = maker.stack({"main.<img src=x onerror=document.title='owned'>", "main.</script>"});

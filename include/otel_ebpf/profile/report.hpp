@@ -21,8 +21,8 @@
 
 namespace otel_ebpf::profile {
 
-// The whole page: script, style and data are inside, and nothing is fetched. Spans are tied to samples by their ids; names
-// may hold any bytes.
+// The whole page: script, style and data are inside, and nothing is fetched. Spans are tied to samples by their ids;
+// names may hold any bytes.
 [[nodiscard]] inline std::string to_report_html(const Profile& profile, std::span<const SpanRecord> spans,
                                                 const ReportOptions& options = {}) {
     namespace page = detail::report_page;

@@ -59,7 +59,7 @@ struct ReportModel {
     std::uint64_t start_unix_ns = 0;     // the earliest time in it
     std::vector<ReportFrame> frames;
     std::vector<ReportNode> nodes;
-    std::vector<ReportSpan> spans;       // traces by the start of their first root; in one: parents first, siblings by start
+    std::vector<ReportSpan> spans;       // traces by the start of their first root; in each, parents before children
     std::vector<ReportSamples> samples;
     std::uint64_t samples_linked = 0;    // to a span that was exported
     std::uint64_t samples_dangling = 0;  // to one that was not
@@ -202,7 +202,8 @@ inline ReportModel ReportModel::make(const Profile& profile, std::span<const Spa
     for (std::uint32_t i = 0; i < model.spans.size(); ++i) {
         const ReportSpan& span = model.spans[i];
         span_of.try_emplace({span.trace_id, span.span_id}, i);
-        if (span.start_unix_ns != 0) earliest = std::min(earliest == 0 ? span.start_unix_ns : earliest, span.start_unix_ns);
+        if (span.start_unix_ns == 0) continue;
+        earliest = earliest == 0 ? span.start_unix_ns : std::min(earliest, span.start_unix_ns);
     }
     model.start_unix_ns = earliest;
 

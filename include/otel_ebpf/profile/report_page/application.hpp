@@ -12,7 +12,7 @@ inline constexpr std::string_view application = R"js(
 
 function drawSummary() {
   const begin = new Date(data.start_ms);
-  const rate = data.period > 0 ? ` · ${formatCount(Math.round(1e9 / data.period))} samples per second of CPU time` : '';
+  const rate = data.period > 0 ? ` · ${formatCount(Math.round(1e9 / data.period))} samples per second of CPU` : '';
   document.title = `${data.title} – traces and CPU profile`;
   byId('title').textContent = data.title || 'Traces and CPU profile';
   byId('subtitle').textContent = `${begin.toLocaleString('en-GB')} · ${formatTime(data.duration)} recorded${rate}`;
@@ -27,18 +27,20 @@ function drawSummary() {
   const silent = spans.flags.filter((flags, span) => (flags & 1) === 0 && ownSamples(span) === 0).length;
   const share = data.samples_linked / (sampleCount || 1);
   const linked = figure('In spans', formatShare(share),
-    `${plural(data.samples_linked, 'sample')} in spans of this report, ${formatCount(data.samples_outside)} outside of ` +
-    `every span, ${formatCount(data.samples_dangling)} in spans that were not exported`, 'linked');
+    `${plural(data.samples_linked, 'sample')} in spans of this report, ` +
+    `${formatCount(data.samples_outside)} outside of every span, ` +
+    `${formatCount(data.samples_dangling)} in spans that were not exported`, 'linked');
   linked.style.setProperty('--share', `${share * 100}%`);
   const figures = [
     figure('Traces', formatCount(traces.length), ''),
     figure('Spans', formatCount(spanCount - missing), `${formatCount(silent)} of them without a sample of their own`),
-    figure('CPU', formatCpu(sampleCount), `${plural(sampleCount, 'sample')}, one for each ${formatTime(data.period)} of CPU time`),
+    figure('CPU', formatCpu(sampleCount), 'samples, times the period'),
     figure('Samples', formatCount(sampleCount), `one for each ${formatTime(data.period)} of CPU time`), linked];
   if (missing > 0)
     figures.push(figure('Not exported', formatCount(missing),
       `spans that ${plural(data.samples_dangling, 'sample')} name, but which did not arrive`, 'warn'));
-  if (orphans > 0) figures.push(figure('No parent', formatCount(orphans), 'spans whose parent is not in this report', 'warn'));
+  if (orphans > 0)
+    figures.push(figure('No parent', formatCount(orphans), 'spans whose parent is not in this report', 'warn'));
   const lost = data.lost_samples + data.lost_spans;
   figures.push(figure('Lost', formatCount(lost),
     `${plural(data.lost_samples, 'sample')} and ${plural(data.lost_spans, 'span')}`, lost > 0 ? 'bad' : ''));
@@ -74,7 +76,8 @@ function chooseRow(index) {
   state.row = index;
   drawProfile();
   const {view} = state, row = view.rows[index];
-  const place = view.trace === undefined ? view.name : `${view.trace.id}/${row === undefined ? '' : spans.id[row.span]}`;
+  const span = row === undefined ? '' : spans.id[row.span];
+  const place = view.trace === undefined ? view.name : `${view.trace.id}/${span}`;
   history.replaceState(null, '', `#${place}`);
 }
 
@@ -97,7 +100,8 @@ function drawProfile() {
   flame.show(paths, state.scope === 'own' && below > 0
     ? `No samples in the span itself, ${formatCount(below)} in the spans below it: choose “With children”.`
     : row !== undefined && row.span >= 0
-      ? `No samples: it was hardly on a CPU in its ${formatTime(row.duration)}; one sample stands for ${formatTime(data.period)}.`
+      ? `No samples: it was hardly on a CPU in its ${formatTime(row.duration)}; ` +
+        `one sample stands for ${formatTime(data.period)}.`
       : 'No samples.');
   details.show(state.view, row, state.scope, paths);
 }

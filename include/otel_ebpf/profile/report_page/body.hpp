@@ -11,7 +11,8 @@ namespace otel_ebpf::profile::detail::report_page {
 inline constexpr std::string_view head = R"html(<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy"
+      content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Traces and CPU profile</title>
@@ -29,7 +30,7 @@ inline constexpr std::string_view body = R"html(
   <section class="panel" id="traces" aria-label="Traces">
     <div class="bar">
       <h2>Traces</h2><span class="count" id="trace-count" role="status"></span>
-      <input id="trace-search" type="search" placeholder="Filter: name, service, attribute, id" aria-label="Filter traces"
+      <input id="trace-search" type="search" placeholder="Filter: name, attribute, id" aria-label="Filter traces"
              spellcheck="false" autocomplete="off">
     </div>
     <div class="pinned">
@@ -42,7 +43,8 @@ inline constexpr std::string_view body = R"html(
   <section class="panel" id="waterfall" aria-label="Waterfall">
     <div class="bar">
       <h2 id="view-title"></h2><span class="count" id="view-facts"></span>
-      <span class="key"><i class="wall"></i>wall time</span><span class="key"><i class="cpu"></i>on a CPU</span>
+      <span class="keys"><span class="key"><i class="wall"></i>wall time</span>
+      <span class="key"><i class="cpu"></i>on a CPU</span></span>
     </div>
     <div class="columns span-columns" id="span-columns"></div>
     <div class="list" id="span-list" tabindex="0"></div>
@@ -51,7 +53,8 @@ inline constexpr std::string_view body = R"html(
     <div class="bar">
       <h2 id="span-title"></h2><span class="count" id="span-facts"></span>
       <div class="switch" role="group" aria-label="Samples of">
-        <button type="button" id="scope-own">This span</button><button type="button" id="scope-tree">With children</button>
+        <button type="button" id="scope-own">This span</button>
+        <button type="button" id="scope-tree">With children</button>
       </div>
       <input id="flame-search" type="search" placeholder="Search functions" aria-label="Search functions"
              spellcheck="false" autocomplete="off">
@@ -59,6 +62,10 @@ inline constexpr std::string_view body = R"html(
       <button type="button" id="flame-reset" hidden>Reset zoom</button>
     </div>
     <div id="flame" tabindex="0" role="tree" aria-label="Flame graph"></div>
+    <p id="legend">
+      <span class="key"><i class="code"></i>program</span><span class="key"><i class="runtime"></i>Go runtime</span>
+      <span class="key"><i class="kernel"></i>kernel</span><span class="key"><i class="unknown"></i>no symbol</span>
+    </p>
     <aside>
       <div class="side-bar"><h3>Hottest functions</h3>
         <div class="switch" role="group" aria-label="Order of functions">

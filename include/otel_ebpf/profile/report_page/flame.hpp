@@ -11,7 +11,7 @@ inline constexpr std::string_view flame = R"js(
 const nodes = data.nodes;
 const nodeCount = nodes.frame.length;
 
-// Samples per path: own[n] end in path n, all[n] pass through it; and of samples without a stack. `rows`: rows of samples.
+// Samples per path: own[n] end in path n, all[n] pass through it. `rows`: rows of samples.
 function countPaths(rows) {
   const own = new Float64Array(nodeCount), all = new Float64Array(nodeCount);
   let total = 0, withoutStack = 0;
@@ -220,11 +220,13 @@ class FlameGraph {
     if (key === 'ArrowDown') {
       const inZoom = current < 0 || at.level < this.shown.get(this.zoomed).level;
       if (inZoom && current !== this.zoomed)
-        for (let node = this.zoomed; node >= 0; node = nodes.parent[node]) if (nodes.parent[node] === current) return node;
+        for (let node = this.zoomed; node >= 0; node = nodes.parent[node])
+          if (nodes.parent[node] === current) return node;
       return this.paths.childrenOf(current)[0];
     }
     if (key === 'ArrowUp') return current < 0 ? undefined : nodes.parent[current];
-    const level = [...this.shown].filter(([, place]) => place.level === at.level).sort(([, a], [, b]) => a.left - b.left);
+    const level = [...this.shown].filter(([, place]) => place.level === at.level)
+      .sort(([, a], [, b]) => a.left - b.left);
     const index = level.findIndex(([node]) => node === current);
     return level[index + (key === 'ArrowRight' ? 1 : -1)]?.[0];
   }

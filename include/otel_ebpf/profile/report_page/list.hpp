@@ -8,8 +8,9 @@
 namespace otel_ebpf::profile::detail::report_page {
 
 inline constexpr std::string_view list = R"js(
-// Rows of one height in a scrolled box. The box has the focus and names its current row (aria-activedescendant), so that
-// rows can come and go. `options`: role, rowRole, rowHeight, render(row element, index), choose(index), open(), key(event).
+// Rows of one height in a scrolled box. The box has the focus and names its current row (aria-activedescendant), so
+// that rows can come and go. `options`: role, rowRole, rowHeight, render(row element, index), choose(index, event),
+// open(), key(event).
 class List {
   constructor(box, options) {
     this.box = box;
@@ -19,7 +20,6 @@ class List {
     this.filler = element('div', 'filler');
     box.append(this.filler);
     box.setAttribute('role', options.role);
-    // The first row of the grid is its header.
     box.addEventListener('scroll', () => this.drawSoon(), {passive: true});
     new ResizeObserver(() => this.drawSoon()).observe(box);
     box.addEventListener('keydown', event => this.onKey(event));

@@ -17,7 +17,8 @@ body {
   font-variant-numeric: tabular-nums;
 }
 button, input { font: inherit; color: inherit; }
-button { cursor: pointer; border: 1px solid var(--line); border-radius: 6px; background: var(--panel); padding: 3px 10px; }
+button { cursor: pointer; border: 1px solid var(--line); border-radius: 6px; background: var(--panel);
+  padding: 3px 10px; }
 button:hover { background: var(--hover); }
 h1, h2, h3, p, dl, dd, ol { margin: 0; padding: 0; }
 h1 { font-size: 17px; font-weight: 650; letter-spacing: -.01em; }
@@ -47,7 +48,7 @@ h3 { font-size: 12px; font-weight: 650; }
 /* ---- panels ---- */
 main {
   flex: 1; min-height: 0; display: grid; gap: 10px; padding: 0 12px 12px;
-  grid-template: minmax(0, 9fr) minmax(0, 11fr) / minmax(430px, 38%) minmax(0, 1fr);
+  grid-template: minmax(0, 2fr) minmax(0, 3fr) / minmax(430px, 38%) minmax(0, 1fr);
 }
 .panel {
   display: flex; flex-direction: column; min-width: 0; min-height: 0; overflow: hidden;
@@ -65,15 +66,18 @@ input[type=search] {
 }
 input::placeholder { color: var(--muted); }
 .key { display: flex; align-items: center; gap: 5px; font-size: 12px; color: var(--muted); white-space: nowrap; }
-.key:nth-of-type(2) { margin-left: auto; }
+.keys { display: flex; gap: 12px; margin-left: auto; }
 .key i { width: 16px; height: 8px; border-radius: 2px; }
 .key .wall { background: color-mix(in srgb, var(--service-0) 42%, var(--panel)); }
 .key .cpu { background: var(--cpu); }
 .switch { display: inline-flex; border-radius: 6px; background: var(--page); padding: 2px; flex: none; }
-.switch button { border: 0; background: none; padding: 2px 9px; color: var(--muted); border-radius: 5px; font-size: 12px; }
-.switch button[aria-pressed=true] { background: var(--panel); color: var(--text); box-shadow: 0 0 0 1px var(--line-strong); }
+.switch button { border: 0; background: none; padding: 2px 9px; color: var(--muted); border-radius: 5px;
+  font-size: 12px; }
+.switch button[aria-pressed=true] { background: var(--panel); color: var(--text);
+  box-shadow: 0 0 0 1px var(--line-strong); }
 .pinned { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; padding: 0 12px 8px; }
-.pinned button { display: flex; justify-content: space-between; gap: 8px; padding: 6px 10px; background: var(--raised); }
+.pinned button { display: flex; justify-content: space-between; gap: 8px; padding: 6px 10px;
+  background: var(--raised); }
 .pinned b { color: var(--cpu-text); font-weight: 600; white-space: nowrap; }
 .pinned button:hover { background: var(--hover); }
 .pinned button[aria-pressed=true] { background: var(--chosen); border-color: var(--accent); }
@@ -81,14 +85,16 @@ input::placeholder { color: var(--muted); }
 /* ---- lists ---- */
 .list, #flame, #hot { flex: 1; min-height: 0; overflow: auto; position: relative; overscroll-behavior: contain; }
 .filler { position: relative; min-width: 100%; }
-.row { position: absolute; left: 0; right: 0; display: grid; align-items: center; cursor: default; padding: 0 12px; gap: 12px; }
+.row { position: absolute; left: 0; right: 0; display: grid; align-items: center; cursor: default; padding: 0 12px;
+  gap: 12px; }
 .row:hover { background: var(--hover); }
 .row.current { background: var(--chosen); box-shadow: inset 3px 0 var(--accent); }
 .row > div { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .columns { display: grid; gap: 12px; padding: 0 12px; border-bottom: 1px solid var(--line); color: var(--muted);
            font-size: 11.5px; align-items: center; height: 26px; scrollbar-gutter: stable; overflow: hidden; }
 .list { scrollbar-gutter: stable; }
-.columns button { border: 0; background: none; padding: 2px 0; color: inherit; border-radius: 3px; white-space: nowrap; }
+.columns button { border: 0; background: none; padding: 2px 0; color: inherit; border-radius: 3px;
+  white-space: nowrap; }
 .columns button:hover { color: var(--text); }
 .columns .sorted { color: var(--text); font-weight: 600; }
 .arrow { font-size: 8px; margin-left: 4px; vertical-align: 1px; }
@@ -96,12 +102,12 @@ input::placeholder { color: var(--muted); }
   content: attr(data-empty); position: absolute; inset: 0; display: grid; place-items: center; text-align: center;
   padding: 16px; color: var(--muted);
 }
-.trace-columns, #trace-list .row { grid-template-columns: 62px minmax(0, 1fr) 40px 66px 62px; gap: 10px; }
+.trace-columns, #trace-list .row { grid-template-columns: 66px minmax(0, 1fr) 38px 66px 62px; gap: 10px; }
 #trace-list .row { height: 28px; }
 .spans, .duration, .cpu, .wall, .own, .tree { text-align: right; }
 #trace-list .start, #trace-list .spans { color: var(--muted); }
 #trace-list .name { display: flex; gap: 8px; align-items: center; }
-#trace-list .name .name { overflow: hidden; text-overflow: ellipsis; font-weight: 550; }
+#trace-list .title { overflow: hidden; text-overflow: ellipsis; font-weight: 550; }
 .service { color: var(--muted); font-size: 12px; display: inline-flex; align-items: center; gap: 5px; flex: none;
            max-width: 35%; overflow: hidden; }
 .service::before { content: ""; width: 8px; height: 8px; border-radius: 2px; background: var(--service); flex: none; }
@@ -115,7 +121,8 @@ input::placeholder { color: var(--muted); }
 .mark.missing { background: var(--warn-soft); color: var(--warn); }
 
 /* ---- waterfall ---- */
-.span-columns, #span-list .row { grid-template-columns: minmax(120px, 34%) 62px 62px 64px minmax(80px, 1fr); gap: 10px; }
+.span-columns, #span-list .row { grid-template-columns: minmax(120px, 34%) 62px 62px 64px minmax(80px, 1fr);
+  gap: 10px; }
 #span-list .row { height: 26px; }
 #span-list .row .own:not(.none) { color: var(--cpu-text); font-weight: 600; }
 #span-list .wall { color: var(--text); }
@@ -123,7 +130,8 @@ input::placeholder { color: var(--muted); }
 #span-list .name { display: flex; align-items: center; gap: 6px; }
 #span-list .label { overflow: hidden; text-overflow: ellipsis; }
 .fold, .leaf { flex: none; width: 14px; height: 18px; display: inline-grid; place-items: center; }
-.fold::before { content: ""; border: 4px solid transparent; border-top-color: var(--muted); transform: translateY(2px); }
+.fold::before { content: ""; border: 4px solid transparent; border-top-color: var(--muted);
+  transform: translateY(2px); }
 .fold.folded::before { transform: rotate(-90deg) translateY(2px); }
 .leaf::before { content: ""; width: 5px; height: 5px; border-radius: 50%; background: var(--service); }
 .row .time { position: relative; align-self: stretch; overflow: visible !important; }
@@ -135,13 +143,17 @@ input::placeholder { color: var(--muted); }
 .row .time svg { position: absolute; left: 0; top: 9px; width: 100%; height: 8px; pointer-events: none; }
 .row .time path { fill: var(--cpu); }
 .axis { position: relative; height: 100%; }
-.axis span { position: absolute; top: 5px; padding-left: 4px; border-left: 1px solid var(--line-strong); white-space: nowrap;
+.axis span { position: absolute; top: 5px; padding-left: 4px; border-left: 1px solid var(--line-strong);
+  white-space: nowrap;
              line-height: 16px; }
 .row.unfound .label { opacity: .55; }
 .row.found .label { background: color-mix(in srgb, var(--match) 38%, transparent); border-radius: 3px; padding: 0 3px; }
 
 /* ---- profile ---- */
-#profile { display: grid; grid-template: auto minmax(0, 1fr) / minmax(0, 1fr) 300px; }
+#profile { display: grid; grid-template: auto minmax(0, 1fr) auto / minmax(0, 1fr) 310px; }
+#legend { display: flex; gap: 14px; padding: 0 12px 8px; }
+#legend .code { background: var(--code-0); } #legend .runtime { background: var(--runtime); }
+#legend .kernel { background: var(--kernel); } #legend .unknown { background: var(--unknown); }
 #profile > .bar { grid-column: 1 / 3; border-bottom: 1px solid var(--line); }
 #flame { overflow-x: hidden; margin: 8px 0 8px 10px; scrollbar-gutter: stable; }
 .frame {
@@ -161,8 +173,10 @@ input::placeholder { color: var(--muted); }
 #flame:focus .frame.current { box-shadow: inset 0 0 0 2px var(--text); }
 #flame:focus .frame.current:not(.base) { box-shadow: inset 0 0 0 2px var(--frame-text); }
 #flame:focus-visible { outline-offset: 1px; border-radius: 4px; }
-aside { display: flex; flex-direction: column; min-height: 0; border-left: 1px solid var(--line); }
-.side-bar { display: flex; justify-content: space-between; align-items: center; padding: 8px 12px 4px; min-height: 34px; }
+aside { grid-area: 2 / 2 / 4 / 3; display: flex; flex-direction: column; min-height: 0;
+        border-left: 1px solid var(--line); }
+.side-bar { display: flex; justify-content: space-between; align-items: center; padding: 8px 12px 4px;
+  min-height: 34px; }
 #hot { list-style: none; flex: 3 1 0; }
 #hot button {
   display: flex; width: 100%; gap: 8px; justify-content: space-between; border: 0; border-radius: 0; padding: 2px 12px;
@@ -178,7 +192,7 @@ aside { display: flex; flex-direction: column; min-height: 0; border-left: 1px s
 #hot b { font-weight: 500; white-space: nowrap; }
 #facts { flex: 2 1 0; min-height: 0; overflow: auto; display: grid; grid-template-columns: auto minmax(0, 1fr);
          gap: 2px 10px; padding: 0 12px 10px; align-content: start; font-size: 12px; }
-#facts dt { color: var(--muted); max-width: 150px; overflow-wrap: anywhere; }
+#facts dt { color: var(--muted); max-width: 164px; overflow-wrap: anywhere; }
 #facts dd { overflow-wrap: anywhere; }
 aside .side-bar:nth-of-type(2) { border-top: 1px solid var(--line); margin-top: 4px; }
 
@@ -201,6 +215,8 @@ kbd { border: 1px solid var(--line-strong); border-bottom-width: 2px; border-rad
   #traces { height: 330px; } #waterfall { height: 300px; }
   #profile { display: flex; }
   .bar { flex-wrap: wrap; }
+  .keys, #help-button, #trace-list .service { display: none; }
+  .pinned button { flex-wrap: wrap; gap: 0 8px; }
   #flame { flex: none; height: 340px; margin-right: 10px; }
   aside { border-left: 0; border-top: 1px solid var(--line); }
   #hot { flex: none; height: 220px; } #facts { flex: none; }

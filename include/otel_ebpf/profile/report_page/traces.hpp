@@ -44,14 +44,20 @@ class TraceTable {
       {key: 'spans', title: 'Spans', value: trace => trace.spans, down: true},
       {key: 'duration', title: 'Duration', hint: 'from the first start to the last end of its spans',
        value: trace => trace.duration, down: true},
-      {key: 'cpu', title: 'CPU', hint: 'samples in its spans, times the period', value: trace => trace.samples, down: true},
+      {key: 'cpu', title: 'CPU', hint: 'samples in its spans, times the period',
+       value: trace => trace.samples, down: true},
     ];
     this.list = new List(byId('trace-list'), {
       role: 'grid', rowRole: 'row', rowHeight: 28,
       render: (row, index) => this.render(row, this.order[index]),
       choose: index => onChoose(this.order[index]),
       open: onOpen,
-      key: event => event.key === 'ArrowRight' ? (onOpen(), true) : false,
+      key: event => {
+        if (event.key === 'ArrowRight') onOpen();
+        else if (event.key === 'Escape') clearSearch(byId('trace-search'));
+        else return false;
+        return true;
+      },
     });
     byId('trace-list').setAttribute('aria-label', 'Traces');
     byId('trace-search').addEventListener('input', event => {
@@ -122,7 +128,7 @@ class TraceTable {
       made.style.setProperty('--share', `${share * 100}%`);
       return made;
     };
-    const name = element('span', 'name', spanName(trace.root));
+    const name = element('span', 'title', spanName(trace.root));
     const service = element('span', 'service', spanService(trace.root));
     service.style.setProperty('--service', serviceColor(spanService(trace.root)));
     const marks = [];
@@ -131,7 +137,8 @@ class TraceTable {
     row.append(cell('start', `+${formatTime(trace.start)}`), cell('name', service, name, ...marks),
                cell('spans', formatCount(trace.spans)),
                bar('duration', formatTime(trace.duration), trace.duration / (this.longest || 1)),
-               bar(trace.samples > 0 ? 'cpu' : 'cpu none', formatCpu(trace.samples), trace.samples / (this.busiest || 1)));
+               bar(trace.samples > 0 ? 'cpu' : 'cpu none', trace.samples > 0 ? formatCpu(trace.samples) : '–',
+                   trace.samples / (this.busiest || 1)));
   }
 
   tipOf(trace) {

@@ -9,8 +9,8 @@ namespace otel_ebpf::profile::detail::report_page {
 
 inline constexpr std::string_view waterfall = R"js(
 // ---- views: what the waterfall shows ----
-// Rows of a view are a tree as spans are: {label, service, depth, end, start, duration, own, tree, rows, span}; `end` is
-// the index behind its last descendant, own and tree count samples, rows() gives the rows of its own samples.
+// Rows of a view are a tree as spans are: {label, service, depth, end, start, duration, own, tree, rows, span}; `end`
+// is the index behind its last descendant, own and tree count samples, rows() gives the rows of its own samples.
 
 function traceView(trace) {
   const rows = [];
@@ -21,7 +21,8 @@ function traceView(trace) {
       own: ownSamples(span), tree: treeSamples(span), rows: () => sampleRowsOf(span),
     });
   }
-  return {trace, title: spanName(trace.root), rows, start: trace.start, duration: trace.duration, samples: trace.samples};
+  const {start, duration, samples} = trace;
+  return {trace, title: spanName(trace.root), rows, start, duration, samples};
 }
 
 // Processes, and below each its threads. `takes` chooses rows of samples.
@@ -210,7 +211,8 @@ class Waterfall {
     const busy = index => this.folded.has(index) ? this.foldedRow(index) : view.rows[index];
     const path = cpuPath(view, busy(index), this.barWidth);
     if (path !== '') {
-      const picture = svg('svg', {viewBox: `0 0 ${this.barWidth} 1`, preserveAspectRatio: 'none', 'aria-hidden': 'true'});
+      const picture =
+        svg('svg', {viewBox: `0 0 ${this.barWidth} 1`, preserveAspectRatio: 'none', 'aria-hidden': 'true'});
       picture.append(svg('path', {d: path}));
       time.append(picture);
     }
@@ -238,9 +240,11 @@ class Waterfall {
   tipOf(row) {
     const lines = [['strong', row.label]];
     if (row.service !== '') lines.push(['dim', row.service]);
-    if (row.span >= 0) lines.push(['', `${formatTime(row.duration)} wall, from +${formatTime(row.start - this.view.start)}`]);
+    if (row.span >= 0)
+      lines.push(['', `${formatTime(row.duration)} wall, from +${formatTime(row.start - this.view.start)}`]);
     lines.push(['', `${formatCpu(row.own)} self CPU in ${plural(row.own, 'sample')}`]);
-    if (row.tree !== row.own) lines.push(['', `${formatCpu(row.tree)} with ${row.span >= 0 ? 'the spans below' : 'its threads'}`]);
+    if (row.tree !== row.own)
+      lines.push(['', `${formatCpu(row.tree)} with ${row.span >= 0 ? 'the spans below' : 'its threads'}`]);
     if (row.span >= 0 && isMissing(row.span))
       lines.push(['warn', 'Samples name this span, but it was not exported: its times are those of its samples.']);
     if (row.span >= 0 && parentIsMissing(row.span)) lines.push(['warn', 'Its parent is not in this report.']);
