@@ -203,6 +203,7 @@ class Agent(Mode):
         row["spans"] = stats["spans"]
         row["dropped"] = stats["dropped"]
         row["bytes_per_span"] = stats["bytes_per_span"]
+        row["publication"] = stats["targets"][0]["publication"]
 
 
 class Peer(Mode):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-"""Rounds of a benchmark: one server, measured without an agent and then with each mode in turn; tables of what came out."""
+"""Rounds of a benchmark: one server, measured without an agent and then with each mode in turn; tables of figures."""
 
 import statistics
 import sys

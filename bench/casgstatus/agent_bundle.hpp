@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Probes of the agent that publishes at runtime.casgstatus: HTTP servers, and that hook under the name of the scheduler's.
+// Probes of the agent that publishes at runtime.casgstatus: HTTP servers, and that hook in place of the scheduler's.
 #pragma once
 
 #include <otel_ebpf/otel_ebpf.hpp>
@@ -16,7 +16,7 @@ namespace oe = otel_ebpf;
 template <oe::Skeleton S>
 inline constexpr oe::Uprobe<S> casgstatus_uprobes[] = {
     {.symbol = "runtime.casgstatus",
-     .run = &oe::Progs<S>::casgstatus,
+     .run = &oe::Progs<S>::oe_go_execute,
      .live_registers = oe::args(0, 2),  // (*g, oldval, newval)
      .option = "eager"},
 };

@@ -12,8 +12,8 @@
 
 #define GRUNNING 2 /* src/runtime/runtime2.go: _Grunning */
 
-/* func casgstatus(gp *g, oldval, newval uint32) */
-OE_UPROBE(casgstatus)
+/* func casgstatus(gp *g, oldval, newval uint32). Its name tells the Manager that the scheduler is hooked. */
+OE_UPROBE(oe_go_execute)
 {
 	__u64 g_addr = OE_GO_ARG0(ctx);
 	__u16 m_offset, curg_offset;

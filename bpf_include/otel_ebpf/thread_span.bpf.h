@@ -156,6 +156,33 @@ OE_NOINLINE int oe_thread_span_discard(struct oe_hit *hit, struct oe_live_span *
 	return __oe_flow_update(hit);
 }
 
+/* The current thread ends: its open spans do too (abandoned), its entry goes; the kernel frees its task storage. */
+OE_NOINLINE int oe_thread_leave(void)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct oe_hit hit = {.tgid = pid_tgid >> 32};
+	const struct oe_thread *thread = __oe_thread_find();
+	const struct oe_process *process;
+	struct oe_task *task;
+	__u64 task_id;
+
+	if (!thread)
+		return 0;
+	oe_eager_retract();
+	process = bpf_map_lookup_elem(&oe_processes, &hit.tgid);
+	if (!process) /* the process is over: its slots are reclaimed when they are wanted */
+		return 0;
+	hit.generation = process->generation;
+	task_id = __oe_thread_task(thread, hit.generation);
+	task = task_id ? __oe_task_find(task_id, hit.tgid, hit.generation) : 0;
+	if (task)
+		__sync_val_compare_and_swap(&task->tid, (__u32)pid_tgid, 0);
+	if (thread->own.generation != hit.generation)
+		return 0;
+	hit.goid = thread->own.id;
+	return __oe_span_abandon(&hit, 0, 0);
+}
+
 /* ---- tasks -------------------------------------------------------------------------------------------------- */
 
 /* The current thread works on another task from here on; 0: on none. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// The agent's BPF object and its Probes. An agent with another choice has its own file of this name, and the same main().
+// The agent's BPF object and its Probes. An agent with others has its own file of this name, and the same main().
 #pragma once
 
 #include <ledger.hpp>

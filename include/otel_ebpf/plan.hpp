@@ -152,6 +152,20 @@ private:
         return copies;
     }
 
+    // Copies and parts that the compiler made of a native function, for some of its callers.
+    std::string clones_of(std::string_view symbol, Abi abi) const {
+        std::string clones;
+        if (abi == Abi::go) return clones;
+        executable_.for_each_function([&](std::string_view name, std::uint64_t, std::uint64_t) {
+            const bool is_clone = name.starts_with(symbol) && (name.substr(symbol.size()).starts_with(".constprop.") ||
+                                                               name.substr(symbol.size()).starts_with(".isra.") ||
+                                                               name.substr(symbol.size()).starts_with(".part."));
+            if (is_clone) clones += fmt::format("{}{}", clones.empty() ? "" : ", ", name);
+            return true;
+        });
+        return clones;
+    }
+
     // Why functions of one name can't be told apart, or "". In Go they are vendored copies; in C and C++ static
     // functions of different files, which have nothing in common but their name.
     static std::string ambiguity_of(const std::vector<const Function*>& copies, Abi abi) {
@@ -270,10 +284,11 @@ private:
                 if (option.name == uprobe.option && !Assignment::option_value(probe, option, options_))
                     return give_up(fmt::format("option {}.{} is off", probe.name, option.name), true);
         const auto copies = copies_of(uprobe.symbol);
+        const std::string clones = clones_of(uprobe.symbol, probe.abi);
         if (copies.empty()) {
             row.absent = true;
-            return give_up("no such function: not linked in, or inlined everywhere" + hint_at_symbols(probe.abi),
-                           !uprobe.required);
+            const std::string hint = clones.empty() ? hint_at_symbols(probe.abi) : "; the compiler made " + clones;
+            return give_up("no such function: not linked in, or inlined everywhere" + hint, !uprobe.required);
         }
         if (auto ambiguity = ambiguity_of(copies, probe.abi); !ambiguity.empty())
             return give_up(std::move(ambiguity), false);
@@ -284,7 +299,10 @@ private:
                 give_up(points.error().what, false);
                 continue;
             }
-            for (const site::Point& point : *points) add_point(row, descriptor_of(uprobe.at, probe.abi, point), point);
+            for (site::Point point : *points) {
+                if (!clones.empty()) point.why += "; what runs in " + clones + " is not seen";
+                add_point(row, descriptor_of(uprobe.at, probe.abi, point), point);
+            }
         }
     }
 

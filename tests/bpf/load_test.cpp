@@ -9,13 +9,16 @@
 #include <sstream>
 #include <string>
 
+#include <coro.hpp>
 #include <ledger.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
 #include <otel_ebpf/probes/goroutines.hpp>
 #include <otel_ebpf/probes/net_http.hpp>
 #include <otel_ebpf/profile/sampler_object.hpp>
+#include <pool.hpp>
 
 #include "agent.skel.h"
+#include "native_watch.skel.h"
 #include "privileges.hpp"
 #include "profile.skel.h"
 #include "settle_watch.skel.h"
@@ -65,8 +68,12 @@ TEST_CASE("load: every program of our tools, within 10 % of the recorded verifie
                      oe::probes::goroutines::scheduler<agent_bpf>),
           counts);
     count("settle_watch", oe::bundle(ledger::settle<settle_watch_bpf>), counts);
+    using Native = native_watch_bpf;
+    const auto native = oe::bundle(pool::exchange<Native>, pool::charge<Native>, coro_pack::exchange<Native>,
+                                   coro_pack::step<Native>);
+    count("native_watch", native, counts);
     count_sampler(counts);
-    CHECK(counts.size() == 18 + 5 + 1);
+    CHECK(counts.size() == 18 + 5 + 15 + 1);
 
     if (std::getenv("OTEL_EBPF_RECORD") != nullptr) {
         std::ofstream record(record_path);

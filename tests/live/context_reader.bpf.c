@@ -45,7 +45,7 @@ SEC("perf_event") int on_tick(void *ctx)
 	if (context)
 		__builtin_memcpy(sample->context, context, sizeof(sample->context));
 	sample->stack_bytes = bpf_get_stack(ctx, sample->ips, sizeof(sample->ips), BPF_F_USER_STACK);
-	bpf_ringbuf_submit(sample, 0);
+	bpf_ringbuf_submit(sample, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 

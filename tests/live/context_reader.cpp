@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <linux/perf_event.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
@@ -134,7 +133,6 @@ int main(int argc, char** argv) {
     }
     std::signal(SIGTERM, [](int) { stopped = 1; });
     std::signal(SIGINT, [](int) { stopped = 1; });
-    ::setpriority(PRIO_PROCESS, 0, -20);  // dumps come on time although the processes that it samples want every CPU
     const unsigned long hz = std::strtoul(argv[2], nullptr, 10);
     const double seconds = std::strtod(argv[3], nullptr);
 

@@ -13,11 +13,12 @@ SECONDS = 20
 RELEASES = ["go1.19", "go1.24", "go1.27"]
 BUILDS = [release + suffix for release in RELEASES for suffix in ("", "-stripped")]
 SEVERAL = ["go1.19", "go1.24", "go1.27-stripped"]
+LEAVE = "/leave?us=8000&sleep=5000"  # microseconds of CPU after the answer
 
 
-def run(server, agent, reader, load, seconds, *client, target=BURN):
-    """A load from its first to its last request: the verdict on what was sampled, all dumps, and when the load ended."""
-    rows = load(server, "-d", f"{seconds}s", "-c", 8, *client, targets=[target])
+def run(server, agent, reader, load, seconds, *client, targets=(BURN,)):
+    """A load from its first to its last request: the verdict on the samples, all dumps, when the load ended."""
+    rows = load(server, "-d", f"{seconds}s", "-c", 8, *client, targets=targets)
     load_ended = time.monotonic_ns()
     time.sleep(0.3)
     recording = reader.finish()
@@ -33,7 +34,7 @@ def test_every_sample_inside_a_span_carries_it(burner, trace, read_contexts, loa
     print(judgement)
     judgement.assert_right(least=SECONDS * 20)
     assert correlation.publication_of(agent, server) == ("jit", "")
-    assert len(dumps) > SECONDS * 25
+    assert len(dumps) > SECONDS * 50
     assert not correlation.keys_in_two_dumps(dumps, server.pid)
     assert not any(keys for at, keys in dumps if at > load_ended + 50_000_000)
     if not build.startswith("go1.19"):
@@ -91,8 +92,8 @@ def test_the_garbage_collector_does_not_mind(burner, trace, read_contexts, load,
     assert server.process.poll() is None
 
 
-# A goroutine whose creation was not hooked has the span that its parent had when it was first seen on a CPU; on a
-# connection that is kept, that may be the next request's (docs/limits.md). Here each connection has one request.
+# A goroutine whose creation was not hooked works for the span that its parent had when it was first seen on a CPU. On a
+# connection that is kept, that may be the next request's, so each connection has one request where nothing is hooked.
 @pytest.mark.parametrize(
     "build, options, client",
     [
@@ -107,6 +108,6 @@ def test_what_outlives_its_request_has_no_span(burner, trace, read_contexts, loa
     server = burner(build)
     agent = trace(server, "--profile-link", mode, *options)
     reader = read_contexts(server)
-    judgement, _, _ = run(server, agent, reader, load, 3, *client, target="/leave?us=8000&sleep=5000")
-    assert judgement.by_function["main.burnLeft", "right"] > 3 * 20, judgement
-    assert judgement.total("wrong") == 0, judgement
+    judgement, _, _ = run(server, agent, reader, load, 3, *client, targets=[LEAVE, BURN])
+    assert judgement.by_function["main.burnLeft", "right"] >= 10, judgement
+    judgement.assert_right(least=3 * 10)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-"""The shared map while tools, threads and processes come and go: no order matters, nothing stale or foreign is touched."""
+"""The shared map while tools, threads and processes come and go: nothing stale is left, nothing foreign is touched."""
 
 import os
 import time
@@ -180,7 +180,7 @@ def test_two_agents_two_modes_one_map(burner, trace, read_contexts, load):
 KALLSYMS = {
     "empty": ("", "find perf_swevent_hrtimer in /proc/kallsyms: not there"),
     "hidden": ("0000000000000000 t perf_swevent_hrtimer\n", "addresses are hidden"),
-    "wrong": ("ffffffff81000000 t perf_swevent_hrtimer\n", "self-test: a cpu-clock event on this kernel found the context in 0 of"),
+    "wrong": ("ffffffff81000000 t perf_swevent_hrtimer\n", "self-test: a cpu-clock event on this kernel found the "),
 }
 
 

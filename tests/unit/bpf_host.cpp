@@ -30,6 +30,9 @@ long host_map_delete(const host_map* map, const void* key) {
     return running->erase(*map, key);
 }
 
+__u32 host_map_size(const host_map* map) {
+    return running->size(*map);
+}
 void* host_task_storage_get(const host_map* map, __u64 flags) {
     const __u64 key = bpf_get_current_pid_tgid();
     void* const known = running->lookup(*map, &key);
@@ -128,6 +131,10 @@ long HostKernel::update(const host_map& map, const void* key, const void* value,
     std::memcpy(entry.get(), value, map.value_bytes);
     content.hash[name] = std::move(entry);
     return 0;
+}
+
+std::uint32_t HostKernel::size(const host_map& map) {
+    return static_cast<std::uint32_t>(maps_[map.identity].hash.size());
 }
 
 long HostKernel::erase(const host_map& map, const void* key) {

@@ -104,6 +104,7 @@ public:
     void* lookup(const host_map& map, const void* key);
     long update(const host_map& map, const void* key, const void* value, std::uint64_t flags);
     long erase(const host_map& map, const void* key);
+    std::uint32_t size(const host_map& map);  // entries of a hash
 
 private:
     struct HostMap {

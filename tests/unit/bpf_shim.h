@@ -23,6 +23,7 @@ struct host_map {
 void *host_map_lookup(const struct host_map *map, const void *key);
 long host_map_update(const struct host_map *map, const void *key, const void *value, __u64 flags);
 long host_map_delete(const struct host_map *map, const void *key);
+__u32 host_map_size(const struct host_map *map);
 /* Of the current thread. */
 void *host_task_storage_get(const struct host_map *map, __u64 flags);
 

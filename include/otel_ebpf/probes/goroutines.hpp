@@ -35,7 +35,7 @@ inline constexpr Uprobe<S> scheduler_uprobes[] = {
      .group = "eager",
      .required = false,
      .option = "eager"},
-    // A goroutine that ends locked to its thread ends the thread without schedule; the main thread stays, parked for good.
+    // A goroutine that ends locked to its thread ends that without schedule; the main thread stays, parked for good.
     {.symbol = "runtime.mexit", .run = &Progs<S>::oe_go_leave, .group = "eager", .option = "eager"},
     {.symbol = "runtime.runqput",
      .run = &Progs<S>::oe_go_runqput,

@@ -92,6 +92,16 @@ inline std::vector<std::uint64_t> short_references(const Section& text, std::uin
     return found;
 }
 
+// Whether the field at AT, outside of every function, is the end of the nops before TARGET: compilers of C align by long
+// ones that end in zeros, which read as a distance of 0. Only a branch could stand there, since it does not go on.
+inline bool is_padding(const Section& text, std::uint64_t at, std::uint64_t target) {
+    const std::uint64_t offset = at - text.vaddr;
+    if (at + sizeof(std::uint32_t) != target || offset < 2) return false;
+    const auto before = [&](std::uint64_t distance) { return std::to_integer<unsigned>(text.bytes[offset - distance]); };
+    const bool is_branch = (before(1) & 0xfe) == 0xe8 || (before(2) == 0x0f && (before(1) & 0xf0) == 0x80);
+    return load<std::uint32_t>(text.bytes.data() + offset) == 0 && !is_branch;
+}
+
 // Where SECTION holds VALUE as an aligned word.
 template <class Word>
 std::optional<std::uint64_t> find_word(const Section& section, Word value) {
@@ -151,6 +161,7 @@ inline Result<std::vector<CallerSite>> callers_of(const Code& callee, const Imag
         for (const std::uint64_t field : fields) {
             if (field < done_until) continue;
             const std::optional<Code> code = image.function_at ? image.function_at(field) : std::nullopt;
+            if (!code && detail::is_padding(text, field, callee.vaddr)) continue;
             if (!code || field < code->vaddr || field - code->vaddr >= code->bytes.size())
                 return refuse(what, callee, 0,
                               "bytes at " + hex(field) +

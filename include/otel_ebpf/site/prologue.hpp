@@ -207,8 +207,8 @@ inline Result<Point> choose_entry(const Function& function, KernelRelease kernel
 }  // namespace detail
 
 // The entry site of a function. Registers in NEEDED hold the arguments there and rsp points at the return address; in
-// Go functions r14 holds g and rdx the closure context. Falls back to the first instruction, stepped, with the reason in
-// `why`; refuses where no instruction is hit exactly once per call.
+// Go functions r14 holds g and rdx the closure context. Falls back to the first instruction, stepped, with the reason
+// in `why`; refuses where no instruction is hit exactly once per call.
 inline Result<Point> entry(const Code& code, KernelRelease kernel, LiveRegisters needed,
                            const MorestackQuery& is_morestack) {
     return decode(code, "an entry site").and_then([&](const Function& function) {
