@@ -19,6 +19,7 @@ constexpr const char* footer = R"(Outputs, each of which may be given once:
   pprof[:FILE]      gzipped profile.proto for `go tool pprof`; default: profile.pb.gz
   otlp[:FILE]       OTLP profiles, JSON or (FILE ends with .pb, or --format protobuf) protobuf; default: profile.json
   flame.svg[:FILE]  a flame graph for the browser; default: flame.svg
+  report.html[:FILE]  traces and their flame graphs on one page, with --spans; default: report.html
 FILE may be "-", standard output.
 
 Samples carry the trace and span that their thread works for, where an OpenTelemetry SDK in the process publishes it,
@@ -34,8 +35,11 @@ Exit codes:
 
 Once sampling, one line that begins with "profiling" goes to standard error.)";
 
-constexpr std::array<std::pair<const char*, const char*>, 4> kinds{
-    {{"folded", "-"}, {"pprof", "profile.pb.gz"}, {"otlp", "profile.json"}, {"flame.svg", "flame.svg"}}};
+constexpr std::array<std::pair<const char*, const char*>, 5> kinds{{{"folded", "-"},
+                                                                   {"pprof", "profile.pb.gz"},
+                                                                   {"otlp", "profile.json"},
+                                                                   {"flame.svg", "flame.svg"},
+                                                                   {"report.html", "report.html"}}};
 
 std::string check_pid(const std::string& text) {
     int pid = 0;
@@ -55,7 +59,7 @@ std::optional<OutputChoice> parse_output(const std::string& text) {
 
 std::string check_output(const std::string& text) {
     const auto output = parse_output(text);
-    if (!output) return "no output '" + text + "'; there are: folded, pprof, otlp, flame.svg, each with [:FILE]";
+    if (!output) return "no output '" + text + "'; there are: folded, pprof, otlp, flame.svg, report.html, each with [:FILE]";
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
 }
 
@@ -91,6 +95,7 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     app.set_version_flag("--version", "otel-ebpf-profile " + std::string(otel_ebpf::library_version));
     app.add_option("--pid", pids, "process to sample; repeatable")->check(check_pid)->type_name("N");
     app.add_flag("--all", options.all, "sample every process, and the kernel on its own");
+    app.add_flag("--spans", options.spans, "trace the processes of --pid as otel-ebpf-trace does, for report.html");
     app.add_option("--hz", options.hz, "samples per second of CPU time")
         ->check(CLI::Range(1u, 1'000'000u))
         ->type_name("N")
@@ -117,6 +122,10 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     if (!pids.empty() && options.all) return refuse("give --pid N or --all, not both");
     for (const std::string& pid : pids) options.pids.push_back(std::stoi(pid));
     if (const std::string problem = add_outputs(outputs, options); !problem.empty()) return refuse(problem);
+    if (options.spans && options.all) return refuse("--spans needs --pid N: which processes to trace");
+    const auto is_report = [](const OutputChoice& output) { return output.kind == "report.html"; };
+    if (options.spans && std::none_of(options.outputs.begin(), options.outputs.end(), is_report))
+        return refuse("--spans without --output report.html: nothing else shows spans");
     options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
     if (seconds == 0) options.duration.reset();
     if (!format.empty()) options.format = format == "json" ? Format::json : Format::protobuf;

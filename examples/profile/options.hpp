@@ -23,7 +23,7 @@ enum ExitCode : int {
 };
 
 struct OutputChoice {
-    std::string kind;   // "folded", "pprof", "otlp", "flame.svg"
+    std::string kind;   // "folded", "pprof", "otlp", "flame.svg", "report.html"
     std::string where;  // a path; "-": standard output
 };
 
@@ -32,6 +32,7 @@ enum class Format { automatic, json, protobuf };
 struct Options {
     std::vector<pid_t> pids;
     bool all = false;
+    bool spans = false;
     unsigned hz = 99;
     std::optional<std::chrono::milliseconds> duration{10'000};  // nullopt: until it is interrupted
     std::vector<OutputChoice> outputs;

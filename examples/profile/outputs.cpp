@@ -15,8 +15,10 @@ namespace {
 
 namespace oe = otel_ebpf;
 
-std::string encoded([[maybe_unused]] const OutputChoice& output, const oe::profile::Profile& profile) {
-    return oe::profile::to_folded(profile);
+std::string encoded(const OutputChoice& output, const Recorded& recorded) {
+    if (output.kind == "report.html")
+        return oe::profile::to_report_html(recorded.profile, recorded.spans, recorded.report);
+    return oe::profile::to_folded(recorded.profile);
 }
 
 oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
@@ -31,10 +33,10 @@ oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
 
 }  // namespace
 
-oe::Result<void> write_outputs(const Options& options, const oe::profile::Profile& profile) {
+oe::Result<void> write_outputs(const Options& options, const Recorded& recorded) {
     oe::Result<void> result;
     for (const OutputChoice& output : options.outputs) {
-        auto written = write_file(output.where, encoded(output, profile));
+        auto written = write_file(output.where, encoded(output, recorded));
         if (!written && result) result = std::move(written);
     }
     return result;
