@@ -11,6 +11,8 @@ work=build/demo
 shop=$work/shop
 trace=build/bin/otel-ebpf-trace
 watch=build/bin/settle-watch
+profile=build/bin/otel-ebpf-profile
+report=$work/report.html
 started=() # PIDs of what has to end with the demo
 
 bold='' dim='' plain=''
@@ -78,8 +80,8 @@ if [ ! -f build/CMakeCache.txt ] && command -v ninja >/dev/null; then
 	export CMAKE_GENERATOR=${CMAKE_GENERATOR-Ninja}
 fi
 quietly configure cmake --preset default
-note "building $trace and $watch"
-quietly build cmake --build build -j"${JOBS:-2}" --target otel-ebpf-trace settle-watch
+note "building $trace, $watch and $profile"
+quietly build cmake --build build -j"${JOBS:-2}" --target otel-ebpf-trace settle-watch otel-ebpf-profile
 note "building $shop"
 quietly shop env CGO_ENABLED=0 scripts/go.sh -C examples/shop build -buildvcs=false -o "$PWD/$shop" .
 began=$SECONDS
@@ -109,6 +111,25 @@ wait_for '^attached' "$work/watch.err" "$watch_pid"
 "$shop" load -n 200 -c 8 -rate 80 "http://$store" >"$work/load.out"
 wait "$watch_pid" || { cat "$work/watch.err" >&2; give_up "settle-watch failed"; }
 note "customers: $(cat "$work/load.out")"
+
+title "otel-ebpf-profile: where the CPU time of each request went"
+note "$profile --pid $store_pid --pid $bank_pid --spans --hz 199 --output report.html:$report --duration 6"
+rm -f "$report"
+"${as_root[@]}" "$profile" --pid "$store_pid" --pid "$bank_pid" --spans --hz 199 --output "report.html:$report" \
+	--duration 6 2>"$work/profile.err" &
+profile_pid=$!
+wait_for '^profiling' "$work/profile.err" "$profile_pid"
+"$shop" load -n 80 -c 4 -rate 20 "http://$store" >"$work/load.out"
+wait "$profile_pid" || { cat "$work/profile.err" >&2; give_up "otel-ebpf-profile failed"; }
+grep -v '^profiling' "$work/profile.err"
+note "customers: $(cat "$work/load.out")"
+cat <<END
+
+  ${bold}Open file://$PWD/$report in a browser.$plain
+  The traces on top sell pianos: choose one. Blue is wall time, orange is CPU time. The bank's POST /pay is
+  long and has none: it waits. The store's POST /checkout/{item} has 50 ms, and the flame graph below says in what:
+  shortestTour, the widest function. "All CPU time" shows the same for all requests.
+END
 
 title "That took $((SECONDS - began)) s, and the shop never noticed. To try next:"
 sudo=${as_root[*]:+"sudo "}

@@ -24,6 +24,7 @@
 #include "options.hpp"
 #include "outputs.hpp"
 #include "profile.skel.h"
+#include "tracing.hpp"
 
 namespace profiler {
 namespace {
@@ -112,10 +113,18 @@ int profile(const Options& options) {
     const oe::Fd signals = catch_signals();
     if (auto allowed = oe::check_prerequisites(oe::Kernel::detect()); !allowed)
         return report_error(allowed.error(), exit_privilege);
+    std::unique_ptr<Tracing> tracing;
+    if (options.spans) {
+        auto started = Tracing::start(options);
+        if (!started) return report_error(started.error(), exit_code_of(started.error()));
+        tracing = std::move(*started);
+        tracing->print_warnings();
+    }
     auto contexts = oe::ContextMap::open({.bpffs_root = options.bpffs_root});
     if (!contexts) return report_error(contexts.error(), exit_privilege);
     if (!contexts->shared()) std::fprintf(stderr, "warning: %s\n", contexts->message().c_str());
-    auto object = oe::profile::SamplerObject<profile_bpf>::load(contexts->fd());
+    // Where the map can't be shared, this program's own two halves share one all the same.
+    auto object = oe::profile::SamplerObject<profile_bpf>::load(tracing ? tracing->context_map_fd() : contexts->fd());
     if (!object) return report_error(object.error(), exit_code_of(object.error()));
     auto labels = oe::profile::GoLabels::open(object->object());
     if (!labels) return report_error(labels.error(), exit_code_of(labels.error()));
@@ -137,13 +146,22 @@ int profile(const Options& options) {
         sampler.poll(std::chrono::milliseconds(0));
         sdk_contexts.poll();
     };
-    run(sampler, {{sampler.fd(), on_timer}}, options, signals.get());
+    std::vector<Source> sources{{sampler.fd(), on_timer}};
+    if (tracing) sources.push_back({tracing->fd(), [&tracing] { tracing->poll(); }});
+    run(sampler, sources, options, signals.get());
     sampler.stop();
+    if (tracing) tracing->stop();
 
     const oe::profile::Profile& profile = recorder.profile();
     print_summary(recorder, sampler.stats());
     print_differences(recorder, profile);
-    if (auto written = write_outputs(options, profile); !written) return report_error(written.error(), exit_output);
+    oe::profile::ReportOptions report;
+    report.lost_samples = sampler.stats().lost;
+    if (tracing) tracing->add_to(report);
+    const std::span<const oe::profile::SpanRecord> spans =
+        tracing ? tracing->spans() : std::span<const oe::profile::SpanRecord>();
+    if (auto written = write_outputs(options, {profile, spans, report}); !written)
+        return report_error(written.error(), exit_output);
     if (profile.samples.empty()) {
         std::fprintf(stderr, "otel-ebpf-profile: no samples: nothing that was chosen used the CPU\n");
         return exit_no_samples;

@@ -20,6 +20,7 @@ constexpr const char* footer = R"(Outputs, each of which may be given once:
   pprof[:FILE]      gzipped profile.proto for `go tool pprof`; default: profile.pb.gz
   otlp[:FILE]       OTLP profiles, in JSON, or in protobuf when FILE ends with .pb; default: profile.json
   flame.svg[:FILE]  a flame graph for the browser; default: flame.svg
+  report.html[:FILE]  with --spans: traces and the flame graph of each span on one page; default: report.html
 FILE may be "-", standard output.
 
 Samples carry the trace and span that their thread works for, where an OpenTelemetry SDK in the process publishes it,
@@ -97,6 +98,9 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     app.set_version_flag("--version", "otel-ebpf-profile " + std::string(otel_ebpf::library_version));
     app.add_option("--pid", pids, "process to sample; repeatable")->check(check_pid)->type_name("N");
     app.add_flag("--all", options.all, "sample every process, and the kernel on its own");
+    app.add_flag("--spans", options.spans,
+                 "trace the processes of --pid as otel-ebpf-trace does: for report.html, and for samples with spans where "
+                 "no other tracer runs");
     app.add_option("--hz", options.hz, "samples per second of CPU time")
         ->check(CLI::Range(1u, 1'000'000u))
         ->type_name("N")
@@ -127,6 +131,7 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     if (!pids.empty() && options.all) return refuse("give --pid N or --all, not both");
     for (const std::string& pid : pids) options.pids.push_back(std::stoi(pid));
     if (const std::string problem = add_outputs(outputs, options); !problem.empty()) return refuse(problem);
+    if (options.spans && options.all) return refuse("--spans needs --pid N: which processes to trace");
     options.trace = otel_ebpf::TraceId::from_hex(trace);
     options.span = otel_ebpf::SpanId::from_hex(span);
     options.duration = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));

@@ -32,6 +32,7 @@ struct OutputChoice {
 struct Options {
     std::vector<pid_t> pids;
     bool all = false;
+    bool spans = false;  // traced by this program too
     unsigned hz = 99;
     std::optional<std::chrono::milliseconds> duration{10'000};  // nullopt: until it is interrupted
     std::vector<OutputChoice> outputs;

@@ -18,18 +18,28 @@ namespace {
 
 namespace oe = otel_ebpf;
 
-using oe::profile::Profile;
+std::string flame_graph(const Recorded& recorded, const Options& options) {
+    oe::profile::FlameGraphOptions out{.trace = options.trace, .span = options.span};
+    for (const oe::profile::SpanRecord& span : recorded.spans) out.span_names[span.span_id.to_hex()] = span.name;
+    return to_flame_graph_svg(recorded.profile, out);
+}
 
 constexpr OutputKind kinds[] = {
-    {"folded", "-", [](const Profile& profile, const OutputChoice&, const Options&) { return to_folded(profile); }},
-    {"pprof", "profile.pb.gz", [](const Profile& profile, const OutputChoice&, const Options&) { return to_pprof(profile); }},
+    {"folded", "-",
+     [](const Recorded& recorded, const OutputChoice&, const Options&) { return to_folded(recorded.profile); }},
+    {"pprof", "profile.pb.gz",
+     [](const Recorded& recorded, const OutputChoice&, const Options&) { return to_pprof(recorded.profile); }},
     {"otlp", "profile.json",
-     [](const Profile& profile, const OutputChoice& output, const Options&) {
-         return output.where.ends_with(".pb") ? to_otlp_protobuf(profile) : to_otlp_json(profile);
+     [](const Recorded& recorded, const OutputChoice& output, const Options&) {
+         return output.where.ends_with(".pb") ? to_otlp_protobuf(recorded.profile) : to_otlp_json(recorded.profile);
      }},
     {"flame.svg", "flame.svg",
-     [](const Profile& profile, const OutputChoice&, const Options& options) {
-         return to_flame_graph_svg(profile, {.trace = options.trace, .span = options.span});
+     [](const Recorded& recorded, const OutputChoice&, const Options& options) {
+         return flame_graph(recorded, options);
+     }},
+    {"report.html", "report.html",
+     [](const Recorded& recorded, const OutputChoice&, const Options&) {
+         return to_report_html(recorded.profile, recorded.spans, recorded.report);
      }},
 };
 
@@ -55,10 +65,10 @@ const OutputKind* find_output_kind(const std::string& name) {
     return nullptr;
 }
 
-oe::Result<void> write_outputs(const Options& options, const oe::profile::Profile& profile) {
+oe::Result<void> write_outputs(const Options& options, const Recorded& recorded) {
     oe::Result<void> result;
     for (const OutputChoice& output : options.outputs) {
-        auto written = write_file(output.where, find_output_kind(output.kind)->encode(profile, output, options));
+        auto written = write_file(output.where, find_output_kind(output.kind)->encode(recorded, output, options));
         if (!written && result) result = std::move(written);
     }
     return result;

@@ -43,7 +43,8 @@ func runStore(args []string) error {
 	return serve(*listen, mux)
 }
 
-// checkout sells {item} to ?account=: asks the bank for the price, has it paid there, and books the sale.
+// checkout sells {item} to ?account=: asks the bank for the price, has it paid there, and books the sale. Of a piano it
+// also plans the delivery.
 func (s store) checkout(w http.ResponseWriter, r *http.Request) {
 	item, account := r.PathValue("item"), r.URL.Query().Get("account")
 	text, err := s.ask(r, http.MethodGet, "/price/"+url.PathEscape(item))
@@ -68,6 +69,9 @@ func (s store) checkout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "paid", receipt, "sold", sale)
+	if item == "piano" {
+		fmt.Fprintln(w, "the truck drives", shortestTour(), "blocks")
+	}
 }
 
 // ask sends a request to the bank as part of the trace that the incoming request belongs to.

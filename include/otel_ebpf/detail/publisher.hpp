@@ -52,6 +52,8 @@ public:
         return {};
     }
 
+    [[nodiscard]] int context_map_fd() const { return contexts_ ? contexts_->fd() : -1; }
+
     // What a bundle's load needs of this.
     void add_to(LoadSettings& settings) const {
         if (!contexts_ || !timer_address_)
