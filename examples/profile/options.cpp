@@ -19,6 +19,7 @@ constexpr const char* footer = R"(Outputs, each of which may be given once:
   folded[:FILE]     one line per stack, for flame graph tools; default: standard output
   pprof[:FILE]      gzipped profile.proto for `go tool pprof`; default: profile.pb.gz
   otlp[:FILE]       OTLP profiles, in JSON, or in protobuf when FILE ends with .pb; default: profile.json
+  otlp:URL          the same, sent to an OTLP server, such as http://127.0.0.1:4318
   flame.svg[:FILE]  a flame graph for the browser; default: flame.svg
   report.html[:FILE]  with --spans: traces and the flame graph of each span on one page; default: report.html
 FILE may be "-", standard output.
@@ -57,6 +58,7 @@ std::string check_output(const std::string& text) {
     std::string names;
     for (const OutputKind& kind : output_kinds()) names += (names.empty() ? "" : ", ") + std::string(kind.name);
     if (!output) return "no output '" + text + "'; there are: " + names + ", each with [:FILE]";
+    if (output->kind != "otlp" && output->where.starts_with("http")) return "only otlp is sent to a server: '" + text + "'";
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
 }
 

@@ -6,11 +6,13 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <otel_ebpf/profile/flame_graph.hpp>
 #include <otel_ebpf/profile/folded.hpp>
 #include <otel_ebpf/profile/otlp.hpp>
+#include <otel_ebpf/profile/otlp_http.hpp>
 #include <otel_ebpf/profile/pprof.hpp>
 
 namespace profiler {
@@ -43,6 +45,16 @@ constexpr OutputKind kinds[] = {
      }},
 };
 
+bool is_url(std::string_view where) {
+    return where.starts_with("http://") || where.starts_with("https://");
+}
+
+oe::Result<void> send(const oe::profile::Profile& profile, const OutputChoice& output) {
+    oe::OtlpHttpOptions options = oe::otlp_http_options_from_environment();
+    options.url = oe::profile::otlp_profiles_url(output.where);
+    return oe::profile::send_otlp(profile, options);
+}
+
 oe::Result<void> write_file(const std::string& path, const std::string& bytes) {
     const std::string name = path == "-" ? "standard output" : path;
     const auto close = [](std::FILE* file) { return file == stdout ? std::fflush(file) : std::fclose(file); };
@@ -68,7 +80,8 @@ const OutputKind* find_output_kind(const std::string& name) {
 oe::Result<void> write_outputs(const Options& options, const Recorded& recorded) {
     oe::Result<void> result;
     for (const OutputChoice& output : options.outputs) {
-        auto written = write_file(output.where, find_output_kind(output.kind)->encode(recorded, output, options));
+        auto written = is_url(output.where) ? send(recorded.profile, output)
+                                            : write_file(output.where, find_output_kind(output.kind)->encode(recorded, output, options));
         if (!written && result) result = std::move(written);
     }
     return result;
