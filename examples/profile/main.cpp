@@ -148,7 +148,8 @@ int profile(const Options& options) {
     if (tracing) tracing->add_to(report);
     const std::span<const oe::profile::SpanRecord> spans =
         tracing ? tracing->spans() : std::span<const oe::profile::SpanRecord>();
-    if (auto written = write_outputs(options, {profile, spans, report}); !written) return report_error(written.error(), exit_output);
+    if (auto written = write_outputs(options, {profile, spans, report}); !written)
+        return report_error(written.error(), exit_output);
     if (profile.samples.empty()) {
         std::fprintf(stderr, "otel-ebpf-profile: no samples: nothing that was chosen used the CPU\n");
         return exit_no_samples;

@@ -59,7 +59,8 @@ std::optional<OutputChoice> parse_output(const std::string& text) {
 
 std::string check_output(const std::string& text) {
     const auto output = parse_output(text);
-    if (!output) return "no output '" + text + "'; there are: folded, pprof, otlp, flame.svg, report.html, each with [:FILE]";
+    if (!output)
+        return "no output '" + text + "'; there are: folded, pprof, otlp, flame.svg, report.html, each with [:FILE]";
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
 }
 
