@@ -60,7 +60,7 @@ main {
 .count { color: var(--muted); white-space: nowrap; font-size: 12px; }
 .bar input { margin-left: auto; min-width: 90px; width: 230px; flex: 0 1 230px; }
 #profile .bar .switch { margin-left: auto; }
-#profile .bar input { margin-left: 0; flex-basis: 170px; }
+#profile .bar input { margin-left: 0; flex: 0 0 170px; }
 input[type=search] {
   padding: 4px 10px; border: 1px solid var(--line-strong); border-radius: 6px; background: var(--panel);
 }
