@@ -126,9 +126,9 @@ note "customers: $(cat "$work/load.out")"
 cat <<END
 
   ${bold}Open file://$PWD/$report in a browser.$plain
-  The traces on top sell pianos: choose one. Blue is wall time, orange is CPU time. The bank's POST /pay is
-  long and has none: it waits. The store's POST /checkout/{item} has 50 ms, and the flame graph below says in what:
-  shortestTour, the widest function. "All CPU time" shows the same for all requests.
+  The traces on top sell pianos: choose one. Pale bars are wall time, orange is CPU time. The bank's POST /pay
+  is long and has none: it waits. The store's POST /checkout/{item} has 50 ms, and the flame graph below says in what:
+  shortestTour, the widest function of the shop. "All CPU time" shows the same for all requests.
 END
 
 title "That took $((SECONDS - began)) s, and the shop never noticed. To try next:"

@@ -13,9 +13,10 @@ go_release=1.26.8
 build_packages="ca-certificates git g++ make cmake ninja-build pkg-config ccache python3 clang bpftool
 	libbpf-dev libelf-dev libdw-dev libzydis-dev libfmt-dev libexpected-dev nlohmann-json3-dev libcli11-dev
 	zlib1g-dev libprotozero-dev libcurl4-openssl-dev catch2"
-# clang-19 is the newest that BPF headers are tested with; s390x stands for every big-endian machine.
+# clang-19 is the newest that BPF headers are tested with; s390x stands for every big-endian machine;
+# reports and flame graphs are opened in Chromium.
 test_packages="python3-pytest wrk busybox-static cpio qemu-system-x86 qemu-user-static g++-s390x-linux-gnu clang-19
-	libclang-rt-19-dev protobuf-compiler"
+	libclang-rt-19-dev protobuf-compiler chromium"
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 packages=$build_packages

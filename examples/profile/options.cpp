@@ -58,7 +58,8 @@ std::string check_output(const std::string& text) {
     std::string names;
     for (const OutputKind& kind : output_kinds()) names += (names.empty() ? "" : ", ") + std::string(kind.name);
     if (!output) return "no output '" + text + "'; there are: " + names + ", each with [:FILE]";
-    if (output->kind != "otlp" && output->where.starts_with("http")) return "only otlp is sent to a server: '" + text + "'";
+    if (output->kind != "otlp" && output->where.starts_with("http"))
+        return "only otlp is sent to a server: '" + text + "'";
     return output->where.empty() ? "'" + text + "': the file name is missing" : std::string();
 }
 

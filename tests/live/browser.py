@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-"""A page in headless Chromium, driven over its debugging pipe: what it says on its console, clicks, keys, screenshots."""
+"""A page in headless Chromium, driven over its debugging pipe: clicks, keys, screenshots, errors on its console."""
 
 import base64
 import json

@@ -30,7 +30,10 @@ class Details {
       : [...(row.span >= 0 ? [`${formatTime(row.duration)} wall`] : []), `${formatCpu(row.own)} self`,
          ...(row.tree > row.own ? [`${formatCpu(row.tree)} total`] : [])].join(' · ');
     byId('scope-own').textContent = row !== undefined && row.span < 0 ? 'This row' : 'This span';
-    for (const name of ['own', 'tree']) byId(`scope-${name}`).setAttribute('aria-pressed', scope === name);
+    for (const name of ['own', 'tree']) {
+      byId(`scope-${name}`).setAttribute('aria-pressed', scope === name && row !== undefined);
+      byId(`scope-${name}`).disabled = row === undefined;
+    }
     this.functions = countFunctions(paths);
     this.total = paths.total;
     this.drawFunctions();

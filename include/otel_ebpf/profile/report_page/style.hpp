@@ -60,7 +60,7 @@ main {
 .count { color: var(--muted); white-space: nowrap; font-size: 12px; }
 .bar input { margin-left: auto; min-width: 90px; width: 230px; flex: 0 1 230px; }
 #profile .bar .switch { margin-left: auto; }
-#profile .bar input { margin-left: 0; flex-basis: 170px; }
+#profile .bar input { margin-left: 0; flex: 0 0 170px; }
 input[type=search] {
   padding: 4px 10px; border: 1px solid var(--line-strong); border-radius: 6px; background: var(--panel);
 }
@@ -73,6 +73,7 @@ input::placeholder { color: var(--muted); }
 .switch { display: inline-flex; border-radius: 6px; background: var(--page); padding: 2px; flex: none; }
 .switch button { border: 0; background: none; padding: 2px 9px; color: var(--muted); border-radius: 5px;
   font-size: 12px; }
+.switch button:disabled { opacity: .5; cursor: default; }
 .switch button[aria-pressed=true] { background: var(--panel); color: var(--text);
   box-shadow: 0 0 0 1px var(--line-strong); }
 .pinned { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; padding: 0 12px 8px; }

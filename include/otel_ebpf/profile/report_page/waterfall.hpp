@@ -208,8 +208,9 @@ class Waterfall {
     bar.style.left = `${(row.start - view.start) * scale}%`;
     bar.style.width = `max(2px, ${row.duration * scale}%)`;
     const time = element('div', 'time', bar);
-    const busy = index => this.folded.has(index) ? this.foldedRow(index) : view.rows[index];
-    const path = cpuPath(view, busy(index), this.barWidth);
+    // A process shows what its threads do.
+    const isSum = this.folded.has(index) || (row.span < 0 && hasChildren);
+    const path = cpuPath(view, isSum ? this.wholeTree(index) : row, this.barWidth);
     if (path !== '') {
       const picture =
         svg('svg', {viewBox: `0 0 ${this.barWidth} 1`, preserveAspectRatio: 'none', 'aria-hidden': 'true'});
@@ -221,8 +222,8 @@ class Waterfall {
     for (const cell of line.children) cell.setAttribute('role', 'gridcell');
   }
 
-  // A folded span shows where its whole tree was on a CPU.
-  foldedRow(index) {
+  // A row with the samples of everything below it, too.
+  wholeTree(index) {
     const {rows} = this.view, end = rows[index].end;
     return {...rows[index], *rows() {
       for (let below = index; below < end; ++below) yield* rows[below].rows();
