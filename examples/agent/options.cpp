@@ -83,8 +83,9 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
         ->type_name("FILE");
     app.add_option("--set", settings, "option of a Probe, e.g. net_http.route_site=false; repeatable")
         ->type_name("NAME=VALUE");
-    app.add_option("--profile-link", link, "tell profilers which span a thread works for: jit (at their timer), eager (at "
-                                           "every change: also for readers without a cpu-clock timer), off")
+    app.add_option("--profile-link", link,
+                   "tell profilers which span a thread works for: jit (at their timer), eager (at every change: also "
+                   "for readers without a cpu-clock timer), off")
         ->check(CLI::IsMember({"off", "jit", "eager"}))
         ->capture_default_str();
     app.add_option("--bpffs-root", options.bpffs_root,

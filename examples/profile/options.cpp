@@ -102,8 +102,8 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     app.add_option("--pid", pids, "process to sample; repeatable")->check(check_pid)->type_name("N");
     app.add_flag("--all", options.all, "sample every process, and the kernel on its own");
     app.add_flag("--spans", options.spans,
-                 "trace the processes of --pid as otel-ebpf-trace does: for report.html, and for samples with spans where "
-                 "no other tracer runs");
+                 "trace the processes of --pid as otel-ebpf-trace does: for report.html, and for samples with spans "
+                 "where no other tracer runs");
     app.add_option("--hz", options.hz, "samples per second of CPU time")
         ->check(CLI::Range(1u, 1'000'000u))
         ->type_name("N")

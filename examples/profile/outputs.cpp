@@ -80,8 +80,9 @@ const OutputKind* find_output_kind(const std::string& name) {
 oe::Result<void> write_outputs(const Options& options, const Recorded& recorded) {
     oe::Result<void> result;
     for (const OutputChoice& output : options.outputs) {
+        const auto encode = find_output_kind(output.kind)->encode;
         auto written = is_url(output.where) ? send(recorded.profile, output)
-                                            : write_file(output.where, find_output_kind(output.kind)->encode(recorded, output, options));
+                                            : write_file(output.where, encode(recorded, output, options));
         if (!written && result) result = std::move(written);
     }
     return result;

@@ -104,7 +104,7 @@ public:
             return thread_has_ended(key.tgid, key.tid) ? &Reaped::dead_threads : nullptr;
         });
     }
-    // Removes what this tool itself has written, after its BPF programs are detached or, of one process, when they write
+    // Removes what this tool itself has written, after its BPF programs are detached; of one process, when they write
     // nothing for it any more.
     [[nodiscard]] Result<Reaped> erase_own(std::optional<std::uint32_t> only_tgid = std::nullopt) const {
         return sweep([&](ContextKey key, const oe_ctx_owned& note) -> std::uint64_t Reaped::* {

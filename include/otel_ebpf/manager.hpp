@@ -185,7 +185,7 @@ public:
     }
 
     [[nodiscard]] const Report& report() const { return report_; }
-    // Of traces_ctx_v1, shared or private, for a sampler in the same program; -1: publication is off. The Manager's own.
+    // Of traces_ctx_v1, shared or private, for a sampler in the same program; -1: publication is off. The Manager's.
     [[nodiscard]] int context_map_fd() const { return publisher_.context_map_fd(); }
     [[nodiscard]] const Kernel& kernel() const { return kernel_; }
 

@@ -38,7 +38,8 @@ class Collector:
         env = {"OTEL_EBPF_COLLECTOR_PORT": str(self.port), "OTEL_EBPF_COLLECTOR_FILE": str(self.file)}
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [binary, "--config", ROOT / "tests/live/collector/config.yaml", "--feature-gates=service.profilesSupport"],
+                [binary, "--config", ROOT / "tests/live/collector/config.yaml",
+                 "--feature-gates=service.profilesSupport"],  # fmt: skip
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **env},

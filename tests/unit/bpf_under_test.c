@@ -194,7 +194,7 @@ long host_context_current(struct oe_traces_ctx_v1 *out)
 	return oe_context_current(tgid, bpf_map_lookup_elem(&oe_processes, &tgid), out);
 }
 
-int host_entry(__u32 tgid, __u32 tid, struct oe_traces_ctx_v1 *out)
+int host_entry_of(__u32 tgid, __u32 tid, struct oe_traces_ctx_v1 *out)
 {
 	__u64 key = (__u64)tgid << 32 | tid;
 	const struct oe_traces_ctx_v1 *entry = bpf_map_lookup_elem(&traces_ctx_v1, &key);
@@ -204,7 +204,7 @@ int host_entry(__u32 tgid, __u32 tid, struct oe_traces_ctx_v1 *out)
 	return entry != 0;
 }
 
-void host_set_entry(__u32 tgid, __u32 tid, const struct oe_traces_ctx_v1 *entry)
+void host_set_entry_of(__u32 tgid, __u32 tid, const struct oe_traces_ctx_v1 *entry)
 {
 	__u64 key = (__u64)tgid << 32 | tid;
 

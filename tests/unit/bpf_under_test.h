@@ -65,8 +65,8 @@ int host_go_runqput(const struct host_hit *hit);
 int host_go_execute(const struct host_hit *hit);
 int host_go_leave(const struct host_hit *hit);
 /* The entry of a thread in traces_ctx_v1: 1 and *out, or 0. */
-int host_entry(__u32 tgid, __u32 tid, struct oe_traces_ctx_v1 *out);
-void host_set_entry(__u32 tgid, __u32 tid, const struct oe_traces_ctx_v1 *entry);
+int host_entry_of(__u32 tgid, __u32 tid, struct oe_traces_ctx_v1 *out);
+void host_set_entry_of(__u32 tgid, __u32 tid, const struct oe_traces_ctx_v1 *entry);
 /* Whether the entry of a thread is noted as ours. */
 int host_is_owned(__u32 tgid, __u32 tid);
 int host_ctx_counts(__u32 tgid, struct oe_ctx_counts *out);

@@ -69,7 +69,7 @@ struct Program {
     }
     std::optional<oe_traces_ctx_v1> entry() const {
         oe_traces_ctx_v1 ctx{};
-        if (host_entry(kernel.tgid, tid(), &ctx) != 0) return ctx;
+        if (host_entry_of(kernel.tgid, tid(), &ctx) != 0) return ctx;
         return std::nullopt;
     }
     std::uint32_t tid() const { return static_cast<std::uint32_t>(bpf_get_current_pid_tgid()); }
@@ -234,7 +234,7 @@ TEST_CASE("eager publication: another tool's entry is left alone, and counted") 
     Program program(OE_PUBLISH_EAGER);
     oe_traces_ctx_v1 foreign{};
     foreign.trace_id[0] = foreign.span_id[0] = 9;
-    host_set_entry(1, program.tid(), &foreign);
+    host_set_entry_of(1, program.tid(), &foreign);
     program.start(7);
     CHECK(program.entry()->span_id[0] == 9);
     program.end(7);
@@ -251,7 +251,7 @@ TEST_CASE("eager publication: an entry that another tool has written over is not
     oe_traces_ctx_v1 foreign{};
     foreign.trace_id[0] = foreign.span_id[0] = 9;
     program.start(7);
-    host_set_entry(1, program.tid(), &foreign);
+    host_set_entry_of(1, program.tid(), &foreign);
     program.end(7);
     REQUIRE(program.entry());
     CHECK(program.entry()->span_id[0] == 9);

@@ -25,7 +25,8 @@ namespace oe = otel_ebpf;
 namespace profile = otel_ebpf::profile;
 using nlohmann::json;
 
-profile::Sample sample(std::uint32_t process, std::uint32_t stack, std::uint8_t span, std::vector<std::uint64_t> times) {
+profile::Sample sample(std::uint32_t process, std::uint32_t stack, std::uint8_t span,
+                       std::vector<std::uint64_t> times) {
     profile::Sample out;
     out.process = process;
     out.tid = 100 + process;
@@ -169,11 +170,12 @@ TEST_CASE("otlp profiles: dictionary, links and resources of two processes") {
     CHECK(dictionary.at("mappingTable").size() == 3);  // memory without a build id is no mapping
     CHECK(dictionary.dump().find("main.unused") == std::string::npos);
     CHECK(dictionary.dump().find("\"kernel\"") != std::string::npos);
-    const json& samples = request.at("resourceProfiles").at(0).at("scopeProfiles").at(0).at("profiles").at(0).at("samples");
+    const json::json_pointer path("/scopeProfiles/0/profiles/0/samples");
+    const json& samples = request.at("resourceProfiles").at(0).at(path);
     REQUIRE(samples.size() == 2);
     CHECK(samples.at(0).at("timestampsUnixNano").size() == 2);
     CHECK(samples.at(0).at("linkIndex") != samples.at(1).at("linkIndex"));
-    const json& other = request.at("resourceProfiles").at(1).at("scopeProfiles").at(0).at("profiles").at(0).at("samples");
+    const json& other = request.at("resourceProfiles").at(1).at(path);
     for (const json& one : other) CHECK_FALSE(one.contains("linkIndex"));
 }
 
@@ -291,7 +293,8 @@ TEST_CASE("flame graph: of one trace or span only") {
     CHECK(one.find("0100000000000000") == std::string::npos);
     const std::string trace = profile::to_flame_graph_svg(input, {.trace = input.samples[0].trace_id});
     CHECK(trace.find("<title>all, 3 samples") != std::string::npos);
-    CHECK(profile::to_flame_graph_svg(input, {.trace = oe::TraceId()}).find("<title>all, 2 samples") != std::string::npos);
+    const std::string none = profile::to_flame_graph_svg(input, {.trace = oe::TraceId()});
+    CHECK(none.find("<title>all, 2 samples") != std::string::npos);
     CHECK(profile::to_flame_graph_svg(profile::Profile()).find("no samples") != std::string::npos);
 }
 

@@ -74,11 +74,12 @@ public:
         counts_fd_ = ::bpf_object__find_map_fd_by_name(object, "oe_ctx_counts");
         has_hooks_ = ::bpf_object__find_program_by_name(object, "oe_jit_entry") != nullptr;
         if (contexts_ && has_hooks_)
-            sdk_ = std::make_unique<SdkContexts>(::bpf_object__find_map_fd_by_name(object, "oe_sdk_threads"), counts_fd_);
+            sdk_ = std::make_unique<SdkContexts>(::bpf_object__find_map_fd_by_name(object, "oe_sdk_threads"),
+                                                 counts_fd_);
     }
 
-    // The mode that a target which asks for `wanted` gets, and why where it is another: just in time falls back to eager,
-    // and what can't be had is off. Attaches the hooks that are not attached yet.
+    // The mode that a target which asks for `wanted` gets, and why where it is another: just in time falls back to
+    // eager, and what can't be had is off. Attaches the hooks that are not attached yet.
     [[nodiscard]] std::pair<Publication, std::string> start(Publication wanted) {
         if (wanted == Publication::off) return {Publication::off, {}};
         if (!has_hooks_) return {Publication::off, "the BPF object does not include <otel_ebpf/publish.programs.h>"};

@@ -16,7 +16,9 @@ inline constexpr const char* flame_graph_document = R"svg(<?xml version="1.0" en
 <text class="title" x="8" y="24">{title}</text>
 <text class="note" x="8" y="42">{note}</text>
 <text class="hint" x="8" y="60">click or Enter: zoom · Esc: back · /: search · arrows: move</text>
-<foreignObject x="880" y="8" width="312" height="30"><input xmlns="http://www.w3.org/1999/xhtml" id="search" type="search" placeholder="search functions and spans" aria-label="search"/></foreignObject>
+<foreignObject x="880" y="8" width="312" height="30">
+<input xmlns="http://www.w3.org/1999/xhtml" id="search" type="search" placeholder="search functions and spans"
+ aria-label="search"/></foreignObject>
 <text id="found" class="note" x="1192" y="56" text-anchor="end"></text>
 <g id="boxes">
 {boxes}</g>
@@ -26,7 +28,8 @@ inline constexpr const char* flame_graph_document = R"svg(<?xml version="1.0" en
 )svg";
 
 inline constexpr std::string_view flame_graph_style = R"css(
-svg { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; --page: #fbfaf8; --ink: #1d1b18; --soft: #5d5850;
+svg { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
+ --page: #fbfaf8; --ink: #1d1b18; --soft: #5d5850;
  --all: #d9d5cd; --process: #c3ccd6; --span: #8db8ea; --none: #d8d8d8; --kernel: #c9b6e4; --runtime: #a9d3c4;
  --u0: #f6b26b; --u1: #f2a65a; --u2: #f7c07a; --u3: #ee9a5d; --u4: #f5b884; --match: #e84a8a; --match-ink: #ffffff; }
 @media (prefers-color-scheme: dark) {
@@ -39,7 +42,8 @@ svg { font: 12px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; -
 .f { cursor: pointer; outline: none; } .f:hover rect, .f:focus rect { stroke: var(--ink); stroke-width: 1.5; }
 .all rect { fill: var(--all); } .process rect { fill: var(--process); } .span rect { fill: var(--span); }
 .none rect { fill: var(--none); } .kernel rect { fill: var(--kernel); } .runtime rect { fill: var(--runtime); }
-.u0 rect { fill: var(--u0); } .u1 rect { fill: var(--u1); } .u2 rect { fill: var(--u2); } .u3 rect { fill: var(--u3); } .u4 rect { fill: var(--u4); }
+.u0 rect { fill: var(--u0); } .u1 rect { fill: var(--u1); } .u2 rect { fill: var(--u2); }
+.u3 rect { fill: var(--u3); } .u4 rect { fill: var(--u4); }
 .span text { font-weight: 600; } .above { opacity: 0.55; }
 .match rect { fill: var(--match); } .match text { fill: var(--match-ink); }
 #search { box-sizing: border-box; width: 100%; height: 28px; font: inherit; color: var(--ink); background: var(--page);
@@ -52,7 +56,8 @@ inline constexpr std::string_view flame_graph_script = R"js(
   const boxes = [...document.querySelectorAll('.f')].map(g => {
     const rect = g.querySelector('rect'), title = g.querySelector('title').textContent;
     return { g, rect, text: g.querySelector('text'), title, depth: +g.dataset.d, samples: +g.dataset.s,
-      x: +rect.getAttribute('x'), w: +rect.getAttribute('width'), name: title.replace(/, \d+ samples, [^,]*, [^,]*$/, '') };
+      x: +rect.getAttribute('x'), w: +rect.getAttribute('width'),
+      name: title.replace(/, \d+ samples, [^,]*, [^,]*$/, '') };
   });
   if (boxes.length === 0) return;
   const details = document.getElementById('details'), found = document.getElementById('found');
@@ -82,7 +87,8 @@ inline constexpr std::string_view flame_graph_script = R"js(
     const end = target.x + target.w;
     for (const box of boxes) {
       if (ancestors.has(box)) draw(box, 0, WIDTH, true);
-      else if (box.depth < target.depth || box.x < target.x - 0.005 || box.x + box.w > end + 0.015) box.g.style.display = 'none';
+      else if (box.depth < target.depth || box.x < target.x - 0.005 || box.x + box.w > end + 0.015)
+        box.g.style.display = 'none';
       else draw(box, (box.x - target.x) / target.w * WIDTH, box.w / target.w * WIDTH, false);
     }
   }
@@ -104,10 +110,19 @@ inline constexpr std::string_view flame_graph_script = R"js(
       samples += box.samples;
       until = box.x + box.w;
     }
-    found.textContent = wanted === '' ? '' : 'found in ' + (100 * samples / boxes[0].samples).toFixed(1) + ' % of the samples';
+    const share = (100 * samples / boxes[0].samples).toFixed(1);
+    found.textContent = wanted === '' ? '' : 'found in ' + share + ' % of the samples';
   }
-  const of = event => { const g = event.target.closest && event.target.closest('.f'); return g && boxes.find(box => box.g === g); };
-  document.documentElement.addEventListener('click', event => { const box = of(event); if (box) { select(box); zoom(box); } });
+  const of = event => {
+    const g = event.target.closest && event.target.closest('.f');
+    return g && boxes.find(box => box.g === g);
+  };
+  document.documentElement.addEventListener('click', event => {
+    const box = of(event);
+    if (!box) return;
+    select(box);
+    zoom(box);
+  });
   document.documentElement.addEventListener('mouseover', event => { const box = of(event); if (box) show(box); });
   search.addEventListener('input', mark);
   document.documentElement.addEventListener('keydown', event => {

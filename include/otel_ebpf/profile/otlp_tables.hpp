@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// OtlpTables: a Profile as OTLP wants it: one dictionary of tables, without duplicates and with nothing unused, that all
-// samples refer to by number. Element 0 of each table is the zero value.
+// OtlpTables: a Profile as OTLP wants it: one dictionary of tables, without duplicates and with nothing unused, that
+// all samples refer to by number. Element 0 of each table is the zero value.
 #pragma once
 
 #include <algorithm>

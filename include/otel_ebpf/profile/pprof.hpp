@@ -122,8 +122,8 @@ private:
 
 }  // namespace detail
 
-// Samples and CPU time; the labels trace_id and span_id (hex) of samples inside a span, process, pid, thread, and those of
-// the application.
+// Samples and CPU time; the labels trace_id and span_id (hex) of samples inside a span, process, pid, thread, and those
+// of the application.
 [[nodiscard]] inline std::string to_pprof(const Profile& profile) {
     return otel_ebpf::detail::gzip(detail::PprofWriter(profile).write());
 }
