@@ -126,8 +126,6 @@ def test_the_slow_function_is_the_widest_in_the_browser(report, tmp_path):
         assert page.errors() == []
 
 
-def test_spans_need_a_process_and_a_report(shop_binary):
-    for args, message in ((["--all", "--spans", "--output", "report.html"], "--spans needs --pid N"),
-                          (["--pid", "1", "--spans"], "--spans without --output report.html")):  # fmt: skip
-        done = subprocess.run([PROFILER, *args], capture_output=True, text=True, timeout=30)
-        assert done.returncode == 2 and message in done.stderr, done.stderr
+def test_spans_need_a_process(shop_binary):
+    done = subprocess.run([PROFILER, "--all", "--spans"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "--spans needs --pid N" in done.stderr, done.stderr

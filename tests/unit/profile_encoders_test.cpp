@@ -277,7 +277,8 @@ TEST_CASE("flame graph: boxes by process, span and function, as wide as their sa
     CHECK(svg.find("shop &amp; db") != std::string::npos);
     CHECK(svg.find("<title>all, 5 samples, 50 ms, 100.00 %</title>") != std::string::npos);
     CHECK(svg.find("<title>shop (7), 3 samples, 30 ms, 60.00 %</title>") != std::string::npos);
-    CHECK(svg.find("<title>GET /cart · 0100000000000000, 2 samples, 20 ms, 40.00 %</title>") != std::string::npos);
+    CHECK(svg.find("<title>GET /cart, 2 samples, 20 ms, 40.00 %</title>") != std::string::npos);
+    CHECK(svg.find("<title>(spans), 1 samples") != std::string::npos);
     CHECK(svg.find("<title>span 0200000000000000, 1 samples") != std::string::npos);
     CHECK(svg.find("<title>(no span), 2 samples") != std::string::npos);
     CHECK(count(svg, "<title>main.burn") == 2);
@@ -291,7 +292,9 @@ TEST_CASE("flame graph: of one trace or span only") {
     const std::string one = profile::to_flame_graph_svg(input, {.span = span});
     CHECK(one.find("<title>all, 1 samples") != std::string::npos);
     CHECK(one.find("0100000000000000") == std::string::npos);
-    const std::string trace = profile::to_flame_graph_svg(input, {.trace = input.samples[0].trace_id});
+    const std::string trace = profile::to_flame_graph_svg(
+        input, {.trace = input.samples[0].trace_id, .span_names = {{"0100000000000000", "GET /cart"}}});
+    CHECK(trace.find("<title>GET /cart · 0100000000000000, 2 samples") != std::string::npos);
     CHECK(trace.find("<title>all, 3 samples") != std::string::npos);
     const std::string none = profile::to_flame_graph_svg(input, {.trace = oe::TraceId()});
     CHECK(none.find("<title>all, 2 samples") != std::string::npos);
@@ -317,5 +320,5 @@ TEST_CASE("flame graph: what is too narrow is counted, not drawn") {
     }
     const std::string svg = profile::to_flame_graph_svg(input);
     CHECK(svg.find("20000 boxes are too narrow to be drawn") != std::string::npos);
-    CHECK(count(svg, "<rect") == 1 + 3);
+    CHECK(count(svg, "<rect") == 1 + 4);
 }

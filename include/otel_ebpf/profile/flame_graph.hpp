@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// A Profile as a flame graph: one SVG that a browser opens from disk. Below each process are its spans, below each span
-// the functions that burnt its CPU time; what is widest cost most.
+// A Profile as a flame graph: one SVG that a browser opens from disk. Below each process are its spans, those of one name
+// together, below them the functions that burnt their CPU time; what is widest cost most.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +28,7 @@ struct FlameGraphOptions {
     std::string title = "CPU time";
     std::optional<TraceId> trace = {};  // only samples of this trace
     std::optional<SpanId> span = {};    // only samples of this span
-    std::map<std::string, std::string> span_names = {};  // by the hex of the span id; others are shown by their id
+    std::map<std::string, std::string> span_names = {};  // by the hex of the span id; others are shown by id
 };
 
 namespace detail {
@@ -61,8 +61,14 @@ inline FlameNode flame_tree(const Profile& profile, const FlameGraphOptions& opt
         if (sample.has_context()) {
             const std::string id = sample.span_id.to_hex();
             const auto name = options.span_names.find(id);
-            path.push_back(&path.back()->child(
-                Kind::span, name == options.span_names.end() ? "span " + id : name->second + " · " + id));
+            if (name == options.span_names.end()) {
+                path.push_back(&path.back()->child(Kind::span, "(spans)"));
+                path.push_back(&path.back()->child(Kind::span, "span " + id));
+            } else {
+                // All spans of a name are one box, unless few are to be seen.
+                const bool is_single = options.trace || options.span;
+                path.push_back(&path.back()->child(Kind::span, is_single ? name->second + " · " + id : name->second));
+            }
         } else {
             path.push_back(&path.back()->child(Kind::no_span, "(no span)"));
         }
