@@ -13,6 +13,7 @@
 #include <otel_ebpf/export/jsonl.hpp>
 #include <otel_ebpf/otel_ebpf.hpp>
 #include <otel_ebpf/plan_format.hpp>
+#include <otel_ebpf/report_format.hpp>
 #include <pool.hpp>
 
 #include "native_watch.skel.h"
@@ -52,6 +53,7 @@ int main(int argc, char** argv) {
         if (row.state == oe::RowState::attached || !row.plan.expected)
             fmt::print(stderr, "{} {}: {}, {}\n", to_string(row.state), row.plan.symbol,
                        oe::site::to_string(row.plan.cost), row.reason);
+    for (const std::string& line : oe::publication_in((*manager)->report())) fmt::print(stderr, "{}\n", line);
     fmt::print(stderr, "attached to PID {}\n", pid);
 
     for (const int signal : {SIGINT, SIGTERM}) std::signal(signal, [](int) { interrupted = 1; });

@@ -36,7 +36,8 @@ void count(const std::string& tool, oe::Bundle bundle, Counts& counts) {
     auto manager = oe::Manager::open({.bundles = {std::move(bundle)}});
     INFO((manager ? "" : manager.error().what));
     REQUIRE(manager);
-    CHECK((*manager)->report().messages.empty());  // no program was refused
+    for (const std::string& message : (*manager)->report().messages)
+        CHECK(message.find("refused by the verifier") == std::string::npos);
     for (const oe::ProgramStats& program : (*manager)->stats().programs) {
         CHECK(program.verified_instructions > 0);
         counts[tool + "/" + program.name] = program.verified_instructions;
@@ -73,7 +74,7 @@ TEST_CASE("load: every program of our tools, within 10 % of the recorded verifie
                                    coro_pack::step<Native>);
     count("native_watch", native, counts);
     count_sampler(counts);
-    CHECK(counts.size() == 18 + 5 + 15 + 1);
+    CHECK(counts.size() == 18 + 5 + 20 + 1);
 
     if (std::getenv("OTEL_EBPF_RECORD") != nullptr) {
         std::ofstream record(record_path);

@@ -94,7 +94,8 @@ def test_the_flame_graph_in_a_browser(recorded, tmp_path, shots):
         page.key("Escape", "/")
         page.type("net/http")
         matched = page.run("document.querySelectorAll('.match').length")
-        share = float(re.search(r"found in ([\d.]+) %", page.run("document.getElementById('found').textContent")).group(1))
+        found = page.run("document.getElementById('found').textContent")
+        share = float(re.search(r"found in ([\d.]+) %", found).group(1))
         assert matched > 0 and 0 < share <= 100
         page.screenshot(shots / "flame-search.png")
         assert page.errors() == []
@@ -104,7 +105,7 @@ def test_the_flame_graph_in_a_browser(recorded, tmp_path, shots):
 
 
 def without_defaults(value):
-    """Members with their default are left out or not, as a writer likes; but for elements of lists, whose place counts."""
+    """Members with their default are left out or not, as a writer likes; elements of lists stay: their place counts."""
     if isinstance(value, list):
         return [without_defaults(item) for item in value]
     if not isinstance(value, dict):

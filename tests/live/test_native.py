@@ -251,10 +251,11 @@ def span_at(stretch, whole, spans):
     return nested[0] if nested else whole
 
 
+@pytest.mark.parametrize("publication", ["jit", "eager"])
 @pytest.mark.parametrize("kind", SERVERS)
-def test_every_sample_has_the_context_of_the_request_that_its_thread_works_on(serve_native, sample, kind):
+def test_every_sample_has_the_context_of_the_request_that_its_thread_works_on(serve_native, sample, kind, publication):
     server = serve_native(kind)
-    tool = sample(server, "eager")
+    tool = sample(server, publication)
     requests = server.load(["/checkout", "/search"], 600, flags=(SAMPLED, SAMPLED, UNSAMPLED))
     time.sleep(0.3)  # idle
     traces = by_trace(tool.stop())

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// A Profile as a flame graph: one SVG that a browser opens from disk. Below each process are its spans, those of one name
-// together, below them the functions that burnt their CPU time; what is widest cost most.
+// A Profile as a flame graph: one SVG that a browser opens from disk. Below each process are its spans, those of one
+// name together, below them the functions that burnt their CPU time; what is widest cost most.
 #pragma once
 
 #include <algorithm>

@@ -4,6 +4,7 @@
 #include <otel_ebpf/vmlinux_min.h>
 
 #include <coro.programs.h>
+#include <otel_ebpf/publish.programs.h>
 #include <pool.programs.h>
 #include <thread_contexts.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// thread_contexts PID off|eager FOLDER: traces a C++ server and samples its threads until interrupted. Writes
+// thread_contexts PID off|jit|eager FOLDER: traces a C++ server and samples its threads until interrupted. Writes
 // FOLDER/spans.jsonl, FOLDER/samples.jsonl and FOLDER/stats.json.
 #include <linux/perf_event.h>
 #include <sys/syscall.h>
@@ -71,9 +71,10 @@ bool sample(const bpf_program* program, std::vector<std::unique_ptr<bpf_link, in
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 4) return give_up("usage: thread_contexts PID off|eager FOLDER");
+    if (argc != 4) return give_up("usage: thread_contexts PID off|jit|eager FOLDER");
     const pid_t pid = std::atoi(argv[1]);
-    const auto publication = argv[2] == std::string_view("eager") ? oe::Publication::eager : oe::Publication::off;
+    const auto publication = oe::parse_publication(argv[2]);
+    if (!publication) return give_up("the second argument is off, jit or eager");
     const std::string folder = argv[3];
     auto sink = oe::JsonLines::open(folder + "/spans.jsonl");
     if (!sink) return give_up(sink.error().what);
@@ -81,8 +82,10 @@ int main(int argc, char** argv) {
     auto manager = oe::Manager::open({.bundles = {bundle},
                                       .targets = oe::targets::pid(pid),
                                       .sink = std::move(*sink),
-                                      .publication = publication});
+                                      .publication = *publication});
     if (!manager) return give_up(manager.error().what);
+    for (const oe::TargetRow& row : (*manager)->report().targets)
+        if (row.publication != *publication) return give_up("publication: " + row.publication_reason);
 
     std::ofstream samples(folder + "/samples.jsonl");
     auto stream = oe::EventStream::open(
