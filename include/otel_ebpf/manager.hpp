@@ -253,7 +253,7 @@ private:
         for (const Target& target : config_.targets)
             publish |= std::visit([](const auto& one) { return one.publication.value_or(Publication::off); }, target) !=
                        Publication::off;
-        if (auto ready = publisher_.open(publish && publishes(), config_.bpffs_root); !ready) return ready;
+        if (publish && publishes()) publisher_.open(config_.bpffs_root);
         const auto opened = now_ns(CLOCK_MONOTONIC);
         stats_.open_ms = static_cast<double>(opened - begin) / 1e6;
         std::vector<detail::BundleObject*> loaded;

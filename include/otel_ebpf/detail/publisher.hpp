@@ -33,14 +33,13 @@ class Publisher {
 public:
     explicit Publisher(Report& report) : report_(report) {}
 
-    // Before load: opens the shared map, or makes it, if any target's spans may be published. `publish`: false leaves
-    // every part of publication out of the load.
-    [[nodiscard]] Result<void> open(bool publish, const std::string& bpffs_root) {
-        if (!publish) return {};
+    // Before load: opens the shared map, or makes it. Without this call, or where there is no map to be had, every part
+    // of publication is left out of the load; the rest works.
+    void open(const std::string& bpffs_root) {
         auto contexts = ContextMap::open({bpffs_root, true});
-        if (!contexts) return Failure(std::move(contexts.error()).in("publish current spans"));
+        if (!contexts) return close(std::move(contexts.error().what));
         auto reaper = ContextReaper::open(*contexts);
-        if (!reaper) return Failure(std::move(reaper.error()).in("publish current spans"));
+        if (!reaper) return close(std::move(reaper.error().what));
         note(contexts->message());
         note(reaper->owned().message());
         report_.publication.map =
@@ -49,7 +48,6 @@ public:
         reaper_.emplace(std::move(*reaper));
         timer_address_ = JitHooks::timer_address();
         reap();  // what a tool that crashed left behind
-        return {};
     }
 
     [[nodiscard]] int context_map_fd() const { return contexts_ ? contexts_->fd() : -1; }
@@ -83,7 +81,7 @@ public:
     [[nodiscard]] std::pair<Publication, std::string> start(Publication wanted) {
         if (wanted == Publication::off) return {Publication::off, {}};
         if (!has_hooks_) return {Publication::off, "the BPF object does not include <otel_ebpf/publish.programs.h>"};
-        if (!contexts_) return {Publication::off, "the Manager was opened with publication off"};
+        if (!contexts_) return {Publication::off, closed_};
         std::string reason;
         if (wanted == Publication::jit) {
             if (start_jit()) return {Publication::jit, {}};
@@ -137,6 +135,11 @@ public:
 private:
     static constexpr std::chrono::milliseconds reap_interval{1000};
 
+    void close(std::string reason) {
+        closed_ = std::move(reason);
+        note("current spans are not published: " + closed_);
+    }
+
     bool start_jit() {
         if (jit_.attached()) return true;
         if (!jit_failure_.empty()) return false;
@@ -176,6 +179,7 @@ private:
     }
 
     Report& report_;
+    std::string closed_ = "the Manager was opened with publication off";  // why there is no map
     std::optional<ContextMap> contexts_;
     std::optional<ContextReaper> reaper_;
     Result<std::uint64_t> timer_address_ = std::uint64_t{0};
