@@ -8,7 +8,6 @@
 #include <array>
 #include <cstdint>
 #include <map>
-#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include <otel_ebpf/detail/string_table.hpp>
+#include <otel_ebpf/profile/labels.hpp>
 #include <otel_ebpf/profile/model.hpp>
 #include <otel_ebpf/span.hpp>
 #include <otel_ebpf/trace_context.hpp>
@@ -73,10 +73,6 @@ struct OtlpTables {
         links = {{}};
         attributes = {{}};
         stacks = {{}};
-        samples_type = strings.index("samples");
-        count_unit = strings.index("count");
-        cpu_type = strings.index("cpu");
-        nanoseconds_unit = strings.index("nanoseconds");
         processes.resize(profile.processes.size());
         for (std::size_t i = 0; i < processes.size(); ++i) processes[i].resource = &profile.processes[i].resource;
         start = profile.start_unix_ns;
@@ -100,6 +96,11 @@ struct OtlpTables {
         }
         duration = end - start;
         std::erase_if(processes, [](const ProcessProfile& process) { return process.samples.empty(); });
+        if (processes.empty()) return;
+        samples_type = strings.index("samples");
+        count_unit = strings.index("count");
+        cpu_type = strings.index("cpu");
+        nanoseconds_unit = strings.index("nanoseconds");
     }
 
     otel_ebpf::detail::StringTable strings;
@@ -164,10 +165,9 @@ private:
         return index_of(links, link_numbers_, Link{sample.trace_id.bytes, sample.span_id.bytes});
     }
     std::vector<Index> attributes_of(const profile::Sample& sample) {
-        std::vector<Index> out{attribute("thread.id", std::int64_t{sample.tid})};
-        std::set<std::string_view> keys;  // each once: the first counts
-        for (const auto& [key, value] : sample.labels)
-            if (keys.insert(key).second) out.push_back(attribute(key, value));
+        static constexpr std::array<std::string_view, 1> ours{"thread.id"};
+        std::vector<Index> out{attribute(ours[0], std::int64_t{sample.tid})};
+        for (auto& [key, value] : labels_to_write(sample, ours)) out.push_back(attribute(key, std::move(value)));
         std::ranges::sort(out);
         return out;
     }

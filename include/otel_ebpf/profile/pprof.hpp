@@ -3,6 +3,7 @@
 // A Profile for `go tool pprof`: gzipped profile.proto (https://github.com/google/pprof/blob/main/proto/profile.proto).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -15,6 +16,7 @@
 #include <otel_ebpf/detail/gzip.hpp>
 #include <otel_ebpf/detail/string_table.hpp>
 #include <otel_ebpf/profile/folded.hpp>
+#include <otel_ebpf/profile/labels.hpp>
 #include <otel_ebpf/profile/model.hpp>
 
 namespace otel_ebpf::profile {
@@ -57,15 +59,16 @@ private:
         protozero::pbf_writer out(writer_, 2);
         out.add_packed_uint64(1, locations.begin(), locations.end());
         out.add_packed_int64(2, std::begin(values), std::end(values));
+        static constexpr std::array<std::string_view, 5> ours{"trace_id", "span_id", "process", "pid", "thread"};
         if (sample.has_context()) {
-            add_label(out, "trace_id", sample.trace_id.to_hex());
-            add_label(out, "span_id", sample.span_id.to_hex());
+            add_label(out, ours[0], sample.trace_id.to_hex());
+            add_label(out, ours[1], sample.span_id.to_hex());
         }
         const SampledProcess& process = profile_.processes[sample.process];
-        add_label(out, "process", process.name);
-        add_number(out, "pid", process.tgid);
-        add_number(out, "thread", sample.tid);
-        for (const auto& [key, value] : sample.labels) add_label(out, key, value);
+        add_label(out, ours[2], process.name);
+        add_number(out, ours[3], process.tgid);
+        add_number(out, ours[4], sample.tid);
+        for (const auto& [key, value] : labels_to_write(sample, ours)) add_label(out, key, value);
     }
     void add_label(protozero::pbf_writer& sample, std::string_view key, std::string_view value) {
         protozero::pbf_writer label(sample, 3);
