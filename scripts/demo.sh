@@ -115,6 +115,7 @@ note "customers: $(cat "$work/load.out")"
 title "otel-ebpf-profile: where the CPU time of each request went"
 note "$profile --pid $store_pid --pid $bank_pid --spans --hz 199 --output report.html:$report --duration 6"
 rm -f "$report"
+: >"$work/profile.err" # is looked into before the profiler has it
 "${as_root[@]}" "$profile" --pid "$store_pid" --pid "$bank_pid" --spans --hz 199 --output "report.html:$report" \
 	--duration 6 2>"$work/profile.err" &
 profile_pid=$!

@@ -35,6 +35,12 @@ using namespace std::chrono_literals;
 constexpr int threads = 4;
 
 // A program of tests/targets/sdk; ends with the test.
+#define SKIP_WITHOUT_TARGETS()                                                         \
+    do {                                                                              \
+        if (::access(OTEL_EBPF_BINARY_DIR "/sdk_targets/sdk_pie", X_OK) != 0)         \
+            SKIP_TEST("the programs of tests/targets/sdk are not here");              \
+    } while (false)
+
 class Target {
 public:
     Target(const std::string& name, int ms, bool late = false) {
@@ -207,6 +213,7 @@ void check_samples(Sampler& sampler, const Target& target) {
 
 TEST_CASE("thread context: every access model, under a sampler") {
     SKIP_UNLESS_LOADABLE();
+    SKIP_WITHOUT_TARGETS();
     struct Case {
         const char* program;
         oe::TlsModel model;
@@ -245,6 +252,7 @@ TEST_CASE("thread context: every access model, under a sampler") {
 
 TEST_CASE("thread context: late publication and a late library are found by polling") {
     SKIP_UNLESS_LOADABLE();
+    SKIP_WITHOUT_TARGETS();
     for (const char* program : {"plugin_dynamic", "pie"}) {
         INFO(program);
         Target target(program, 30'000, true);
@@ -269,6 +277,7 @@ TEST_CASE("thread context: late publication and a late library are found by poll
 
 TEST_CASE("thread context: rows go with their processes") {
     SKIP_UNLESS_LOADABLE();
+    SKIP_WITHOUT_TARGETS();
     Sampler sampler;
     oe::SdkContexts contexts(sampler.threads_fd(), -1, 0ms);
     std::uint32_t tgid = 0;
@@ -286,6 +295,7 @@ TEST_CASE("thread context: rows go with their processes") {
 
 TEST_CASE("thread context: a process whose variable can't be found has no context, and says why") {
     SKIP_UNLESS_LOADABLE();
+    SKIP_WITHOUT_TARGETS();
     const Target target("hidden", 30'000);
     Sampler sampler;
     oe::SdkContexts contexts(sampler.threads_fd());

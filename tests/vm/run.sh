@@ -62,6 +62,13 @@ cp "$root/tests/vm/init" "$tree/init"
 chmod +x "$tree/init"
 add "$build/bin/otel-ebpf-trace" "$build/bin/bpf_tests" "$build/targets/server-go1.24" "$build/targets/client"
 add "$build/bin/burner-agent" "$build/bin/context_reader" "$build/targets/burner-go1.24"
+# Programs that publish contexts: bpf_tests starts them where they were built.
+if [ -d "$build/sdk_targets" ]; then
+	mkdir -p "$tree$build"
+	cp -r "$build/sdk_targets" "$tree$build/"
+	add "$build"/sdk_targets/*
+	rm -f "$tree"/bin/sdk_* "$tree"/bin/libsdk_*
+fi
 (cd "$tree" && find . | cpio -o -H newc --quiet --owner 0:0) >"$work/initramfs.cpio"
 
 # xml TEXT: escaped.
