@@ -11,6 +11,7 @@ import os
 import pathlib
 import re
 import subprocess
+from xml.etree import ElementTree
 
 import pytest
 
@@ -102,6 +103,100 @@ def test_the_flame_graph_in_a_browser(recorded, tmp_path, shots):
         dark = browser.open(tmp_path / "flame.svg", dark=True)
         dark.screenshot(shots / "flame-dark.png")
         assert dark.errors() == []
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """A flame graph that needs no privileges: see make_flame_graph.cpp."""
+    program = harness.BUILD / "bin" / "make_flame_graph"
+    if not program.exists():
+        pytest.skip(f"{program} was not built")
+    subprocess.run([program, tmp_path / "drawn.svg"], check=True)
+    return tmp_path / "drawn.svg"
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if chromium.CHROMIUM is None:
+        pytest.skip("no Chromium: install the package chromium")
+    with chromium.Browser(tmp_path / "chromium") as running:
+        yield running
+
+
+def test_hostile_names_are_text(drawn, browser):
+    texts = [text.text or "" for text in ElementTree.parse(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    page = browser.open(drawn)
+    assert "deep & <hostile>" in texts and page.run("document.title") != "owned"
+    assert 'sh<o>p & "co" (7)' in texts and 'GET /"<a>"' in texts
+    assert page.run("document.querySelectorAll('script').length") == 1
+    # Two boxes whose name has what a title has: they keep it when the script writes names anew.
+    page.click(".none rect")
+    shown = page.run("[...document.querySelectorAll('.f text')].map(text => text.textContent)")
+    assert "\ufffd" * 4 + ", 9 samples, 1 ms, 2.00 %" in shown, shown
+    assert page.errors() == []
+
+
+def test_names_stay_inside_their_boxes(drawn, browser):
+    page = browser.open(drawn)
+    too_wide = """[...document.querySelectorAll('.f')].filter(g => g.style.display !== 'none' &&
+      g.querySelector('text').getBBox().width > g.querySelector('rect').getBBox().width - 4 &&
+      g.querySelector('text').textContent).map(g => g.textContent)"""
+    assert page.run(too_wide) == []
+    page.click(".none rect")
+    assert page.run(too_wide) == []
+
+
+def test_stack_that_is_higher_than_the_window(drawn, browser, shots):
+    page = browser.open(drawn, width=1200, height=600, dark=True)
+    assert page.run("document.querySelector('.f text').getBoundingClientRect().height") > 10, "shrunk to fit"
+    page.key(*["ArrowDown"] * 100)
+    name, bottom = page.run("""(() => { const g = document.activeElement;
+      return [g.querySelector('text').textContent, g.getBoundingClientRect().bottom]; })()""")
+    details = page.run("""(() => { const text = document.getElementById('details'), box = text.getBoundingClientRect();
+      return [text.textContent, box.top, box.bottom]; })()""")
+    page.screenshot(shots / "flame-deep.png")
+    assert name == "main.deep97" and details[0] == "main.deep97, 500 samples, 5.00 s, 50.00 %"
+    assert 0 < bottom <= details[1] < details[2] <= 600, "the chosen box or its details can't be seen"
+    hidden = "getComputedStyle(document.getElementById('reset')).visibility"
+    assert page.run(hidden) == "hidden"
+    page.key("Enter")
+    assert page.run(hidden) == "visible"
+    page.click("#reset")
+    assert page.run(hidden) == "hidden" and page.run("scrollY") == 0
+    assert page.errors() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_colours_are_readable(drawn, browser, dark):
+    """WCAG 2.2, 1.4.3: text and what is behind it differ by 4.5 to 1, also where they are dimmed or found."""
+    page = browser.open(drawn, dark=dark)
+    page.key("ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown", "Enter", "/")
+    page.type("e")
+    assert page.run("document.querySelectorAll('.above').length") > 2
+    colours = page.run("""[...document.querySelectorAll('.f')].map(g => {
+      const fill = name => getComputedStyle(g.querySelector(name)).fill;
+      return [g.getAttribute('class'), fill('text'), fill('rect'), getComputedStyle(g).opacity,
+        getComputedStyle(document.documentElement).backgroundColor]; })""")
+    shown = {}
+    for name, *values, opacity, behind in colours:
+        under = rgb(behind)
+        text, box = ([float(opacity) * c + (1 - float(opacity)) * u for c, u in zip(rgb(v), under)] for v in values)
+        light, dim = sorted((luminance(text), luminance(box)), reverse=True)
+        shown[name] = (light + 0.05) / (dim + 0.05)
+    for kind in ("all", "process", "span", "none", "kernel", "runtime", "user", "match", "above"):
+        assert any(kind in name.split() for name in shown), kind
+    assert {name: ratio for name, ratio in shown.items() if ratio < 4.5} == {}
+    assert luminance(rgb(colours[0][-1])) < 0.02 if dark else luminance(rgb(colours[0][-1])) > 0.8
+
+
+def rgb(colour):
+    return [int(part) for part in re.findall(r"\d+", colour)[:3]]
+
+
+def luminance(colour):
+    parts = [part / 255 for part in colour]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def without_defaults(value):

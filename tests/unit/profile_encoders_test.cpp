@@ -271,6 +271,38 @@ TEST_CASE("pprof: types, labels and times") {
     }
 }
 
+TEST_CASE("a hundred thousand samples are all there in every form") {
+    profile::Profile input = shop();
+    input.samples.clear();
+    for (std::uint32_t i = 0; i < 2'000; ++i) {
+        input.locations.push_back({1, 0x400400 + i, "main.f" + std::to_string(i), "/src/main.go", i, false});
+        input.stacks.push_back({static_cast<std::uint32_t>(input.locations.size() - 1), 2});
+    }
+    for (std::uint32_t i = 0; i < 100'000; ++i) {
+        input.samples.push_back(sample(0, 4 + i % 2'000, static_cast<std::uint8_t>(i % 251), {1'000 + i % 999}));
+        input.samples.back().tid = 1 + i / 25'000;
+    }
+    const json request = json::parse(profile::to_otlp_json(input));
+    check_dictionary(request);
+    const json::json_pointer path("/resourceProfiles/0/scopeProfiles/0/profiles/0/samples");
+    std::size_t times = 0, linked = 0;
+    for (const json& one : request.at(path)) {
+        times += one.at("timestampsUnixNano").size();
+        if (one.contains("linkIndex")) linked += one.at("timestampsUnixNano").size();
+    }
+    CHECK(times == 100'000);
+    CHECK(linked == 100'000 - 399);  // every 251st is outside
+    CHECK(profile::to_flame_graph_svg(input).find("<title>all, 100000 samples") != std::string::npos);
+    const std::string bytes = gunzip(profile::to_pprof(input));
+    std::int64_t counted = 0;
+    protozero::pbf_reader message(bytes);
+    while (message.next(2)) {
+        protozero::pbf_reader one = message.get_message();
+        while (one.next(2)) counted += *one.get_packed_int64().begin();
+    }
+    CHECK(counted == 100'000);
+}
+
 TEST_CASE("flame graph: boxes by process, span and function, as wide as their samples") {
     const std::string svg = profile::to_flame_graph_svg(
         shop(), {.title = "shop & db", .span_names = {{"0100000000000000", "GET /cart"}}});
@@ -298,6 +330,12 @@ TEST_CASE("flame graph: of one trace or span only") {
     CHECK(trace.find("<title>all, 3 samples") != std::string::npos);
     const std::string none = profile::to_flame_graph_svg(input, {.trace = oe::TraceId()});
     CHECK(none.find("<title>all, 2 samples") != std::string::npos);
+    CHECK(one.find("1 samples, 10 ms of CPU; only span 0200000000000000<") != std::string::npos);
+    CHECK(trace.find("only trace aa000000000000000000000000000000<") != std::string::npos);
+    oe::SpanId unknown;
+    unknown.bytes[7] = 9;
+    const std::string nothing = profile::to_flame_graph_svg(input, {.span = unknown});
+    CHECK(nothing.find("no samples; only span 0000000000000009<") != std::string::npos);
     CHECK(profile::to_flame_graph_svg(profile::Profile()).find("no samples") != std::string::npos);
 }
 
@@ -308,6 +346,16 @@ TEST_CASE("flame graph: names can't leave their boxes") {
     CHECK(count(svg, "<script>") == 1);
     CHECK(svg.find('\x01') == std::string::npos);
     CHECK(svg.find("&lt;script&gt;alert(1)") != std::string::npos);
+}
+
+TEST_CASE("flame graph: characters that XML doesn't allow, or that hide what a name is") {
+    profile::Profile input = shop();
+    input.locations[1].function = "non\xef\xbf\xbe\xef\xbf\xbf order\xe2\x80\xae line\n\xc2\x85 caf\xc3\xa9";
+    const std::string svg = profile::to_flame_graph_svg(input);
+    constexpr auto mark = "\xef\xbf\xbd";
+    CHECK(svg.find(fmt::format("<title>non{0}{0} order{0} line{0}{0} caf\xc3\xa9, ", mark)) != std::string::npos);
+    for (const char* bytes : {"\xef\xbf\xbe", "\xef\xbf\xbf", "\xe2\x80\xae", "\xc2\x85"})
+        CHECK(count(svg, bytes) == 0);
 }
 
 TEST_CASE("flame graph: what is too narrow is counted, not drawn") {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -85,20 +86,25 @@ inline FlameNode flame_tree(const Profile& profile, const FlameGraphOptions& opt
     return root;
 }
 
-// Text of an XML document. Characters that XML 1.0 (2.2) doesn't allow become U+FFFD.
+inline constexpr otel_ebpf::detail::ByteSet plain_in_xml = otel_ebpf::detail::plain_bytes("&<>\"");
+
+// Text of an XML document. What XML 1.0 (2.2) doesn't allow, controls, and what changes the writing direction become
+// U+FFFD.
 inline std::string xml_text(std::string_view bytes) {
+    using namespace otel_ebpf::detail;
     std::string out;
-    for (const char character : otel_ebpf::detail::valid_utf8(bytes)) {
-        switch (character) {
+    append_characters(out, bytes, plain_in_xml, [&out](std::uint32_t value, std::string_view text) {
+        switch (value) {
             case '&': out += "&amp;"; break;
             case '<': out += "&lt;"; break;
             case '>': out += "&gt;"; break;
             case '"': out += "&quot;"; break;
-            default:
-                if (static_cast<unsigned char>(character) < 0x20) out += otel_ebpf::detail::replacement_character;
-                else out += character;
+            default: {
+                const bool is_allowed = !is_control(value) && value != 0xfffe && value != 0xffff;
+                out += is_allowed && !reorders_text(value) ? text : replacement_character;
+            }
         }
-    }
+    });
     return out;
 }
 
@@ -106,16 +112,20 @@ class FlameWriter {
 public:
     FlameWriter(const FlameNode& root, std::uint64_t period_ns) : root_(root), period_ns_(period_ns) {}
 
-    std::string write(std::string_view title) {
+    std::string write(const FlameGraphOptions& options) {
         if (root_.samples != 0) draw(root_, 0, 0);
         const double height = top + (depth_ + 1) * row + bottom;
-        std::string note = fmt::format("{} samples, {} of CPU", root_.samples, time_of(root_.samples));
+        std::string note = root_.samples == 0
+                               ? "no samples"
+                               : fmt::format("{} samples, {} of CPU", root_.samples, time_of(root_.samples));
+        if (options.trace) note += "; only trace " + options.trace->to_hex();
+        if (options.span) note += "; only span " + options.span->to_hex();
         if (dropped_ != 0) note += fmt::format("; {} boxes are too narrow to be drawn", dropped_);
-        if (root_.samples == 0) note = "no samples";
         return fmt::format(flame_graph_document, fmt::arg("width", width), fmt::arg("height", height),
-                           fmt::arg("title", xml_text(title)), fmt::arg("note", note),
+                           fmt::arg("percent", 100 * height / width),
+                           fmt::arg("title", xml_text(options.title)), fmt::arg("note", note),
                            fmt::arg("boxes", boxes_), fmt::arg("style", flame_graph_style),
-                           fmt::arg("script", flame_graph_script), fmt::arg("bottom", height - 12));
+                           fmt::arg("script", flame_graph_script), fmt::arg("bottom", height - 24));
     }
 
 private:
@@ -163,7 +173,9 @@ private:
             100 * static_cast<double>(node.samples) / total, x, y, w, row - 1, x + 4, y + 13, shown(node.name, w));
         std::vector<const FlameNode*> children;
         for (const auto& [key, child] : node.children) children.push_back(child.get());
-        std::ranges::stable_sort(children, [](const auto* a, const auto* b) { return a->samples > b->samples; });
+        std::ranges::sort(children, [](const FlameNode* a, const FlameNode* b) {
+            return std::tie(b->samples, a->kind, a->name) < std::tie(a->samples, b->kind, b->name);
+        });
         for (const FlameNode* child : children) {
             draw(*child, before, depth + 1);
             before += child->samples;
@@ -178,7 +190,7 @@ private:
 
     // As much of a name as fits; the script does the same when it zooms.
     static std::string shown(std::string_view name, double box_width) {
-        constexpr double character = 7;  // px, of the font in flame_graph_style
+        constexpr double character = 7.25;  // px, of the font in flame_graph_style
         const auto fits = static_cast<std::size_t>(std::max(0.0, (box_width - 8) / character));
         const std::string text = otel_ebpf::detail::valid_utf8(name);
         std::size_t length = 0;  // characters
@@ -203,7 +215,7 @@ private:
 // Self-contained, for a file whose name ends with .svg. Names may hold any bytes.
 [[nodiscard]] inline std::string to_flame_graph_svg(const Profile& profile, const FlameGraphOptions& options = {}) {
     const detail::FlameNode root = detail::flame_tree(profile, options);
-    return detail::FlameWriter(root, profile.period_ns).write(options.title);
+    return detail::FlameWriter(root, profile.period_ns).write(options);
 }
 
 }  // namespace otel_ebpf::profile
