@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string>
@@ -19,7 +20,8 @@ constexpr const char* footer = R"(Outputs, each of which may be given once:
   folded[:FILE]     one line per stack, for flame graph tools; default: standard output
   pprof[:FILE]      gzipped profile.proto for `go tool pprof`; default: profile.pb.gz
   otlp[:FILE]       OTLP profiles, in JSON, or in protobuf when FILE ends with .pb; default: profile.json
-  otlp:URL          the same, sent to an OTLP server, such as http://127.0.0.1:4318
+  otlp:URL          the same in protobuf, sent to an OTLP server, such as http://127.0.0.1:4318; for 5 s at most, with
+                    OTEL_EXPORTER_OTLP_PROFILES_HEADERS and _TIMEOUT, or the general ones
   flame.svg[:FILE]  a flame graph for the browser; default: flame.svg
   report.html[:FILE]  with --spans: traces and the flame graph of each span on one page; default: report.html
 FILE may be "-", standard output.
@@ -134,6 +136,10 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     if (!pids.empty() && options.all) return refuse("give --pid N or --all, not both");
     for (const std::string& pid : pids) options.pids.push_back(std::stoi(pid));
     if (const std::string problem = add_outputs(outputs, options); !problem.empty()) return refuse(problem);
+    const bool is_drawn = std::ranges::any_of(
+        options.outputs, [](const OutputChoice& output) { return output.kind == "flame.svg"; });
+    if ((!trace.empty() || !span.empty()) && !is_drawn)
+        return refuse("--trace and --span choose what --output flame.svg shows, which is not asked for");
     if (options.spans && options.all) return refuse("--spans needs --pid N: which processes to trace");
     options.trace = otel_ebpf::TraceId::from_hex(trace);
     options.span = otel_ebpf::SpanId::from_hex(span);

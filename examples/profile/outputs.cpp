@@ -2,7 +2,9 @@
 // Copyright The otel_ebpf Authors
 #include "outputs.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -23,6 +25,12 @@ namespace oe = otel_ebpf;
 std::string flame_graph(const Recorded& recorded, const Options& options) {
     oe::profile::FlameGraphOptions out{.trace = options.trace, .span = options.span};
     for (const oe::profile::SpanRecord& span : recorded.spans) out.span_names[span.span_id.to_hex()] = span.name;
+    const auto is_drawn = [&options](const oe::profile::Sample& sample) {
+        return sample.trace_id == options.trace.value_or(sample.trace_id) &&
+               sample.span_id == options.span.value_or(sample.span_id);
+    };
+    if (!recorded.profile.samples.empty() && std::ranges::none_of(recorded.profile.samples, is_drawn))
+        std::fprintf(stderr, "warning: flame.svg is empty: no sample is of the trace or span that was chosen\n");
     return to_flame_graph_svg(recorded.profile, out);
 }
 
@@ -50,8 +58,9 @@ bool is_url(std::string_view where) {
 }
 
 oe::Result<void> send(const oe::profile::Profile& profile, const OutputChoice& output) {
-    oe::OtlpHttpOptions options = oe::otlp_http_options_from_environment();
+    oe::OtlpHttpOptions options = oe::otlp_http_options_from_environment(oe::profile::otlp_profiles);
     options.url = oe::profile::otlp_profiles_url(output.where);
+    options.give_up_after = std::chrono::seconds(5);  // somebody waits for the end
     return oe::profile::send_otlp(profile, options);
 }
 

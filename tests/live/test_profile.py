@@ -294,6 +294,8 @@ def test_process_that_sleeps_gives_no_sample(burn, bpffs):
     (["--all", "--output", "svg"], 2, "no output 'svg'; there are: folded"),
     (["--all", "--output", "folded", "--output", "folded:x"], 2, "given twice"),
     (["--all", "--output", "folded:"], 2, "the file name is missing"),
+    (["--all", "--trace", "0" * 31], 2, "is no id: 32 lower-case hex digits"),
+    (["--all", "--span", "ab" * 8], 2, "choose what --output flame.svg shows, which is not asked for"),
 ])
 def test_wrong_command_line(bpffs, args, code, message):
     done = subprocess.run([PROFILER, "--bpffs-root", bpffs, *args], capture_output=True, text=True, timeout=30)

@@ -4,11 +4,9 @@
 // https://opentelemetry.io/docs/specs/otlp/#otlphttp
 #pragma once
 
-#include <curl/curl.h>
 #include <pthread.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <chrono>
 #include <condition_variable>
@@ -18,7 +16,6 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -26,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include <otel_ebpf/detail/http_post.hpp>
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/export/otlp_json.hpp>
 #include <otel_ebpf/export/text.hpp>
@@ -46,13 +44,22 @@ struct OtlpHttpOptions {
     std::chrono::milliseconds give_up_after{30'000};  // since the first try of a request; then it is dropped
 };
 
-// The URL for spans under an OTLP base URL: "/v1/traces" is appended to its path, unless it ends so already.
-inline std::string otlp_traces_url(std::string_view base) {
-    constexpr std::string_view path = "/v1/traces";
+// What the environment variables and the URLs of one signal have in their names.
+struct OtlpSignal {
+    std::string_view variable;  // OTEL_EXPORTER_OTLP_<variable>_ENDPOINT
+    std::string_view path;
+};
+inline constexpr OtlpSignal otlp_traces{"TRACES", "/v1/traces"};
+
+// The URL for a signal under an OTLP base URL: its path is appended, unless the URL ends so already.
+inline std::string otlp_url(std::string_view base, const OtlpSignal& signal) {
     while (base.ends_with('/')) base.remove_suffix(1);
     std::string url(base);
-    if (!base.ends_with(path)) url += path;
+    if (!base.ends_with(signal.path)) url += signal.path;
     return url;
+}
+inline std::string otlp_traces_url(std::string_view base) {
+    return otlp_url(base, otlp_traces);
 }
 
 namespace detail {
@@ -105,23 +112,24 @@ inline std::string_view find_json_field(std::string_view json, std::string_view 
 
 }  // namespace detail
 
-// OTEL_EXPORTER_OTLP_{TRACES_,}{ENDPOINT,HEADERS,TIMEOUT} over the defaults; those with TRACES_ win. The endpoint for
-// traces is taken as it is, the general one is a base URL.
-inline OtlpHttpOptions otlp_http_options_from_environment() {
-    constexpr auto read = [](const char* name) -> std::string_view {
-        const char* const value = std::getenv(name);
+// OTEL_EXPORTER_OTLP_{TRACES_,}{ENDPOINT,HEADERS,TIMEOUT} over the defaults; those with TRACES_, or what the signal is
+// called, win. The endpoint of a signal is taken as it is, the general one is a base URL.
+inline OtlpHttpOptions otlp_http_options_from_environment(const OtlpSignal& signal = otlp_traces) {
+    constexpr auto read = [](const std::string& name) -> std::string_view {
+        const char* const value = std::getenv(name.c_str());
         return value == nullptr ? std::string_view() : std::string_view(value);
     };
-    constexpr auto read_either = [read](const char* name, const char* general_name) {
-        const std::string_view value = read(name);
-        return value.empty() ? read(general_name) : value;
+    const std::string general = "OTEL_EXPORTER_OTLP_", own = general + std::string(signal.variable) + "_";
+    const auto read_either = [&](const char* name) {
+        const std::string_view value = read(own + name);
+        return value.empty() ? read(general + name) : value;
     };
     OtlpHttpOptions options;
-    if (const auto url = read("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"); !url.empty()) options.url = url;
-    else if (const auto base = read("OTEL_EXPORTER_OTLP_ENDPOINT"); !base.empty()) options.url = otlp_traces_url(base);
-    options.headers =
-        detail::parse_otlp_headers(read_either("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"));
-    const auto timeout = read_either("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT");
+    options.url = otlp_url("http://127.0.0.1:4318", signal);
+    if (const auto url = read(own + "ENDPOINT"); !url.empty()) options.url = url;
+    else if (const auto base = read(general + "ENDPOINT"); !base.empty()) options.url = otlp_url(base, signal);
+    options.headers = detail::parse_otlp_headers(read_either("HEADERS"));
+    const auto timeout = read_either("TIMEOUT");
     std::uint32_t milliseconds = 0;
     if (std::from_chars(timeout.data(), timeout.data() + timeout.size(), milliseconds).ec == std::errc() &&
         milliseconds > 0) {
@@ -135,22 +143,10 @@ inline OtlpHttpOptions otlp_http_options_from_environment() {
 class OtlpHttp final : public Sink {
 public:
     [[nodiscard]] static Result<std::unique_ptr<OtlpHttp>> open(OtlpHttpOptions options) {
-        // libcurl asks for one call per process, and never to be cleaned up while it may be in use elsewhere.
-        static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
-        if (initialised != CURLE_OK) {
-            return fail(Stage::open, std::string("start libcurl: ") + curl_easy_strerror(initialised));
-        }
-        if (!options.url.starts_with("http://") && !options.url.starts_with("https://")) {
-            return fail(Stage::open, "export spans to '" + options.url + "': not an http:// or https:// URL");
-        }
-        for (const auto& [name, value] : options.headers) {
-            if (name.empty() || name.find_first_of(":\r\n") != std::string::npos ||
-                value.find_first_of("\r\n") != std::string::npos) {
-                return fail(Stage::open, "export spans to " + options.url + ": invalid header name or value");
-            }
-        }
-        std::unique_ptr<OtlpHttp> sink(new OtlpHttp(std::move(options)));
-        if (!sink->easy_ || !sink->multi_) return fail(Stage::open, "start libcurl: out of memory");
+        auto post = detail::HttpPost::open(
+            {options.url, options.headers, "application/json", options.request_timeout}, "export spans");
+        if (!post) return tl::unexpected(std::move(post).error());
+        std::unique_ptr<OtlpHttp> sink(new OtlpHttp(std::move(options), std::move(*post)));
         sink->start();
         return sink;
     }
@@ -160,7 +156,7 @@ public:
         if (!worker_.joinable()) return;
         flush(std::chrono::milliseconds(500));
         worker_.request_stop();
-        curl_multi_wakeup(multi_.get());
+        post_->wake();
     }
     OtlpHttp(const OtlpHttp&) = delete;
     OtlpHttp& operator=(const OtlpHttp&) = delete;
@@ -173,7 +169,7 @@ public:
         if (queued_spans_ + batch.spans.size() > options_.max_queued_spans ||
             queued_bytes_ + encoded_.size() > options_.max_queued_bytes) {
             stats_.spans_dropped += batch.spans.size();
-            stats_.last_error = "export to " + options_.url + ": the queue is full";
+            stats_.last_error = "export to " + post_->shown_url() + ": the queue is full";
             return;
         }
         const bool begins = queue_.empty() || queue_.back().body.size() + encoded_.size() > options_.max_request_bytes;
@@ -217,49 +213,14 @@ private:
 
     struct Answer {
         bool accepted = false;
-        bool may_retry = false;
-        std::chrono::milliseconds retry_after{0};
         std::uint64_t rejected_spans = 0;
         std::string error;
     };
 
-    template <auto function>
-    struct Call {
-        void operator()(auto* object) const { function(object); }
-    };
-    using Easy = std::unique_ptr<CURL, Call<curl_easy_cleanup>>;
-    using Multi = std::unique_ptr<CURLM, Call<curl_multi_cleanup>>;
-    using HeaderList = std::unique_ptr<curl_slist, Call<curl_slist_free_all>>;
-
-    explicit OtlpHttp(OtlpHttpOptions options)
-        : options_(std::move(options)), shown_url_(options_.url), multi_(curl_multi_init()), easy_(curl_easy_init()) {
-        const std::size_t user = shown_url_.find("//") + 2;
-        const std::size_t at = shown_url_.find('@');
-        if (at < shown_url_.find('/', user)) shown_url_.erase(user, at + 1 - user);
-        add_header("Content-Type: application/json");
-        add_header("Expect:");  // no round trip before a large body
-        for (const auto& [name, value] : options_.headers) add_header(name + ": " + value);
-    }
-
-    void add_header(const std::string& line) {
-        if (curl_slist* const longer = curl_slist_append(headers_.get(), line.c_str()); longer != nullptr) {
-            static_cast<void>(headers_.release());
-            headers_.reset(longer);
-        }
-    }
+    OtlpHttp(OtlpHttpOptions options, std::unique_ptr<detail::HttpPost> post)
+        : options_(std::move(options)), post_(std::move(post)) {}
 
     void start() {
-        CURL* const easy = easy_.get();
-        curl_easy_setopt(easy, CURLOPT_URL, options_.url.c_str());
-        curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers_.get());
-        curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(options_.request_timeout.count()));
-        curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &OtlpHttp::keep_response);
-        curl_easy_setopt(easy, CURLOPT_WRITEDATA, &response_);
-        curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, curl_error_.data());
-#if LIBCURL_VERSION_NUM >= 0x075700
-        curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // a name being resolved must not hold up the destructor
-#endif
         // Signals are for the program's own threads.
         sigset_t all;
         sigset_t before;
@@ -267,13 +228,6 @@ private:
         pthread_sigmask(SIG_SETMASK, &all, &before);
         worker_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    }
-
-    static std::size_t keep_response(const char* data, std::size_t, std::size_t size, void* response) {
-        constexpr std::size_t enough = 16 * 1024;
-        auto& text = *static_cast<std::string*>(response);
-        text.append(data, std::min(size, enough - text.size()));
-        return size;
     }
 
     void run(const std::stop_token& stop) {
@@ -303,86 +257,45 @@ private:
     // Tries until the server accepts or refuses, it is too late, or the sink stops.
     Answer send(const Request& request, const std::stop_token& stop) {
         const auto give_up = Clock::now() + options_.give_up_after;
-        auto backoff = options_.first_backoff;
+        detail::Backoff backoff(options_.first_backoff, options_.max_backoff);
         while (true) {
-            Answer answer = post(request, stop);
-            if (answer.accepted || !answer.may_retry) return answer;
-            const auto wait = answer.retry_after.count() > 0
-                                  ? answer.retry_after
-                                  : backoff / 2 + backoff * static_cast<int>(random_() % 512) / 1024;
-            if (Clock::now() + wait > give_up) return answer;
-            backoff = std::min(2 * backoff, options_.max_backoff);
+            const detail::HttpAnswer answer = post_->post(request.body, stop);
+            Answer result = to_answer(request.spans, answer);
+            if (answer.accepted || !answer.may_retry) return result;
+            const auto wait = backoff.after(answer);
+            if (Clock::now() + wait > give_up) return result;
 
             std::unique_lock lock(mutex_);
-            stats_.last_error = answer.error;
+            stats_.last_error = result.error;
             const std::uint64_t begun = flushes_begun_;
             changed_.wait_for(lock, stop, wait,
                               [&] { return answer.retry_after.count() == 0 && flushes_begun_ != begun; });
-            if (stop.stop_requested()) return answer;
+            if (stop.stop_requested()) return result;
         }
     }
 
-    Answer post(const Request& request, const std::stop_token& stop) {
-        CURL* const easy = easy_.get();
-        response_.clear();
-        curl_error_[0] = '\0';
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.data());
-
-        // The multi interface, because a transfer of it can be ended at once: by curl_multi_wakeup.
-        CURLcode result = CURLE_ABORTED_BY_CALLBACK;
-        curl_multi_add_handle(multi_.get(), easy);
-        for (int running = 1; running > 0 && !stop.stop_requested();) {
-            if (curl_multi_perform(multi_.get(), &running) != CURLM_OK) break;
-            if (running > 0) curl_multi_poll(multi_.get(), nullptr, 0, 1000, nullptr);
-        }
-        int left = 0;
-        while (const CURLMsg* const message = curl_multi_info_read(multi_.get(), &left)) {
-            if (message->msg == CURLMSG_DONE) result = message->data.result;
-        }
-        curl_multi_remove_handle(multi_.get(), easy);
-        return to_answer(request.spans, result);
-    }
-
-    Answer to_answer(std::uint64_t spans, CURLcode result) const {
+    [[nodiscard]] Answer to_answer(std::uint64_t spans, const detail::HttpAnswer& http) const {
         Answer answer;
-        const auto set_error = [&](const std::string& why, std::string_view detail) {
-            answer.error = "export " + std::to_string(spans) + " spans to " + shown_url_ + ": " + why;
-            if (detail.empty()) return;
+        answer.accepted = http.accepted;
+        const std::string what = "export " + std::to_string(spans) + " spans to " + post_->shown_url() + ": ";
+        if (!http.accepted) {
+            answer.error = what + http.error;
+            return answer;
+        }
+        const std::string_view rejected = detail::find_json_field(http.body, "\"rejectedSpans\"");
+        std::from_chars(rejected.data(), rejected.data() + rejected.size(), answer.rejected_spans);
+        const std::string_view message = detail::find_json_field(http.body, "\"errorMessage\"");
+        if (answer.rejected_spans == 0 && message.empty()) return answer;
+        answer.error = what + "the server rejected " + std::to_string(answer.rejected_spans);
+        if (!message.empty()) {
             answer.error += ": ";
-            append_terminal_text(answer.error, detail.substr(0, 200));
-        };
-        if (result != CURLE_OK) {
-            answer.may_retry = true;
-            set_error(curl_easy_strerror(result), curl_error_.data());
-            return answer;
+            append_terminal_text(answer.error, message.substr(0, 200));
         }
-        long status = 0;
-        curl_easy_getinfo(easy_.get(), CURLINFO_RESPONSE_CODE, &status);
-        answer.accepted = status >= 200 && status < 300;
-        if (answer.accepted) {
-            const std::string_view rejected = detail::find_json_field(response_, "\"rejectedSpans\"");
-            std::from_chars(rejected.data(), rejected.data() + rejected.size(), answer.rejected_spans);
-            const std::string_view message = detail::find_json_field(response_, "\"errorMessage\"");
-            if (answer.rejected_spans > 0 || !message.empty()) {
-                set_error("the server rejected " + std::to_string(answer.rejected_spans), message);
-            }
-            return answer;
-        }
-        answer.may_retry = status == 429 || (status >= 502 && status <= 504);
-        if (answer.may_retry) {
-            curl_off_t seconds = 0;
-            curl_easy_getinfo(easy_.get(), CURLINFO_RETRY_AFTER, &seconds);
-            constexpr curl_off_t day = 24 * 60 * 60;
-            answer.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, day));
-        }
-        set_error("HTTP status " + std::to_string(status), response_);
         return answer;
     }
 
     const OtlpHttpOptions options_;
-    std::string shown_url_;  // without user and password
-    std::string encoded_;    // scratch of write()
+    std::string encoded_;  // scratch of write()
 
     mutable std::mutex mutex_;
     std::condition_variable_any changed_;
@@ -393,13 +306,7 @@ private:
     std::uint64_t flushes_begun_ = 0;
     SinkStats stats_;
 
-    // Only the worker touches these once it runs.
-    HeaderList headers_;
-    Multi multi_;
-    Easy easy_;
-    std::string response_;
-    std::array<char, CURL_ERROR_SIZE> curl_error_{};
-    std::minstd_rand random_{std::random_device{}()};
+    std::unique_ptr<detail::HttpPost> post_;  // only the worker posts
 
     std::jthread worker_;  // last: joined before the rest goes
 };
