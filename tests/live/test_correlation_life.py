@@ -3,6 +3,7 @@
 """The shared map while tools, threads and processes come and go: nothing stale is left, nothing foreign is touched."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -59,20 +60,27 @@ def test_agent_restarted_under_load(burner, trace, read_contexts, load, mode):
         judge.judge(recording, *window).assert_right(least=30)
 
 
+def stopped_with_entries(server, contexts):
+    """Stops the target where it has entries in the map (true) or lets it go on (false). While it stands still no hook
+    changes an entry, in whatever order the kernel takes the hooks of a dying agent away."""
+    server.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.02)  # the threads that run get the signal
+    if contexts.entries(server.pid):
+        return True
+    server.process.send_signal(signal.SIGCONT)
+    return False
+
+
 def test_a_killed_agent_leaves_nothing_to_the_next(burner, trace, read_contexts, load):
     server = burner("go1.24")
     contexts = Map(trace.bpffs)
-    # It dies with entries in the map, which nobody changes once the load has ended.
-    for _ in range(10):
-        agent = trace(server, "--profile-link", "eager")
-        traffic = load.start(server, "-d", "300s", "-c", 8, targets=[BURN])
-        time.sleep(0.5)
-        agent.kill()
-        traffic.finish(interrupt=True)
-        stale = contexts.entries(server.pid)
-        if stale:
-            break
-    assert stale, "no agent left an entry"
+    agent = trace(server, "--profile-link", "eager")
+    traffic = load.start(server, "-d", "300s", "-c", 8, targets=[BURN])
+    wait_until(lambda: stopped_with_entries(server, contexts), "the target stands still in a span")
+    agent.kill()
+    server.process.send_signal(signal.SIGCONT)
+    traffic.finish(interrupt=True)
+    assert contexts.entries(server.pid), "nobody changes what the killed agent left"
     agent = trace(server, "--profile-link", "eager")
     wait_until(lambda: not contexts.entries(server.pid), "the next agent reaps what is stale", seconds=2)
     reader = read_contexts(server)
