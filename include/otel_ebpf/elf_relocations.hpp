@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Relative relocations: what the dynamic loader writes into the data of a position-independent executable. Linkers other
-// than Go's leave zeros there in the file.
+// Relative relocations: what the dynamic loader writes into the data of a position-independent executable. Linkers
+// other than Go's leave zeros there in the file.
 #pragma once
 
 #include <elf.h>

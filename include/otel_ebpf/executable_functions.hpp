@@ -73,8 +73,8 @@ public:
         if (index_ && (!uses_symbols_ || !is_whole)) {
             auto searched = index_->find(wanted, [&](const go::FunctionIndex::Entry& entry, std::string_view name) {
                 const std::uint64_t vaddr = text_start_ + entry.offset;
-                const bool is_new = std::ranges::find(found.functions, vaddr, &Function::vaddr) == found.functions.end();
-                return !is_new || found.add({std::string(name), vaddr, index_->code_size(entry)});
+                const auto known = std::ranges::find(found.functions, vaddr, &Function::vaddr);
+                return known != found.functions.end() || found.add({std::string(name), vaddr, index_->code_size(entry)});
             });
             if (!searched) return tl::unexpected(std::move(searched).error());
         }

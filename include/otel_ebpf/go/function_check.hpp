@@ -27,23 +27,36 @@ inline Failure not_this_function(const std::string& reason) {
     return fail(Stage::symbol, "has other code where its function table says: " + reason);
 }
 
-// Instructions of one function by where they end: what may come before a change of the stack pointer.
+// One function's instructions by the offset at which they end.
 struct InstructionEnds {
-    std::vector<bool> is_end;          // by offset
-    std::vector<bool> may_move_stack;  // writes the stack pointer, or what follows is reached from elsewhere
+    explicit InstructionEnds(std::size_t code_bytes) : at(code_bytes + 1, Kind::none) {}
+
+    enum class Kind : std::uint8_t {
+        none,         // no instruction ends here
+        other,
+        moves_stack,  // writes the stack pointer and goes on
+        leaves,       // a call, a return or a jump: what follows may be reached from elsewhere
+    };
+
+    // A nop keeps the return address of a call that never returns inside the function.
+    void add(std::size_t begin, std::size_t end, Kind kind, bool is_nop) {
+        at[end] = is_nop && at[begin] == Kind::leaves ? Kind::leaves : kind;
+    }
+
+    std::vector<Kind> at;
 };
 
 inline Result<InstructionEnds> instruction_ends_x86_64(std::uint64_t vaddr, std::span<const std::byte> code) {
+    using Kind = InstructionEnds::Kind;
+    using site::x86_64::OpcodeMap;
     const auto function = site::x86_64::decode({vaddr, code}, "its instructions");
     if (!function) return not_this_function(function.error().what);
-    InstructionEnds ends{std::vector<bool>(code.size() + 1), std::vector<bool>(code.size() + 1)};
+    InstructionEnds ends(code.size());
     for (const site::x86_64::Instruction& instruction : function->instructions) {
-        ends.is_end[instruction.end()] = true;
-        // A nop keeps the return address of a call that never returns inside the function.
-        const bool is_nop = instruction.encoding.map == site::x86_64::OpcodeMap::one_byte && instruction.encoding.opcode == 0x90;
-        ends.may_move_stack[instruction.end()] =
-            !instruction.falls_through() || (instruction.writes & site::x86_64::bit(site::x86_64::rsp)) != 0 ||
-            (is_nop && ends.may_move_stack[instruction.offset]);
+        const bool is_nop = instruction.encoding.map == OpcodeMap::one_byte && instruction.encoding.opcode == 0x90;
+        const bool moves = (instruction.writes & site::x86_64::bit(site::x86_64::rsp)) != 0;
+        const Kind kind = !instruction.falls_through() ? Kind::leaves : moves ? Kind::moves_stack : Kind::other;
+        ends.add(instruction.offset, instruction.end(), kind, is_nop);
     }
     return ends;
 }
@@ -64,15 +77,20 @@ constexpr bool may_leave_arm64(std::uint32_t word) {
     return branches || (word & 0xffe0'0000) == 0xd420'0000 || word == 0;  // brk, undefined
 }
 
-inline Result<InstructionEnds> instruction_ends_arm64(std::span<const std::byte> code) {
+inline Result<InstructionEnds> instruction_ends_arm64(std::uint64_t vaddr, std::span<const std::byte> code) {
+    using Kind = InstructionEnds::Kind;
     constexpr std::size_t bytes = 4;
-    if (code.size() % bytes != 0) return not_this_function("it ends inside an instruction");
-    InstructionEnds ends{std::vector<bool>(code.size() + 1), std::vector<bool>(code.size() + 1)};
+    constexpr std::uint32_t nop = 0xd503'201f;
+    if (code.size() % bytes != 0 || vaddr % bytes != 0) return not_this_function("it ends inside an instruction");
+    InstructionEnds ends(code.size());
     for (std::size_t at = 0; at < code.size(); at += bytes) {
         const auto word = load<std::uint32_t>(code, at);
-        ends.is_end[at + bytes] = true;
-        ends.may_move_stack[at + bytes] = writes_stack_pointer_arm64(word) || may_leave_arm64(word);
+        const Kind kind = may_leave_arm64(word)              ? Kind::leaves
+                          : writes_stack_pointer_arm64(word) ? Kind::moves_stack
+                                                             : Kind::other;
+        ends.add(at, at + bytes, kind, word == nop);
     }
+    if (ends.at.back() != Kind::leaves) return not_this_function("its last instruction goes on behind it");
     return ends;
 }
 
@@ -82,22 +100,29 @@ inline Result<InstructionEnds> instruction_ends_arm64(std::span<const std::byte>
 inline Result<void> check_function(const FunctionIndex& functions, const FunctionIndex::Entry& entry, Arch arch,
                                    std::uint64_t vaddr, std::span<const std::byte> code) {
     using detail::not_this_function;
+    using Kind = detail::InstructionEnds::Kind;
     const std::uint32_t size = functions.code_size(entry);
     if (code.size() != entry.distance() || size > code.size()) return not_this_function("it has another size");
-    constexpr std::byte int3{0xcc};  // what the linker pads with on x86-64
-    if (arch == Arch::x86_64 && !std::ranges::all_of(code.subspan(size), [](std::byte b) { return b == int3; }))
+    const std::byte padding{arch == Arch::x86_64 ? std::uint8_t{0xcc} : std::uint8_t{0}};  // int3; not an instruction
+    if (!std::ranges::all_of(code.subspan(size), [&](std::byte b) { return b == padding; }))
         return not_this_function("no padding behind it");
     auto ends = arch == Arch::x86_64 ? detail::instruction_ends_x86_64(vaddr, code.first(size))
-                                     : detail::instruction_ends_arm64(code.first(size));
+                                     : detail::instruction_ends_arm64(vaddr, code.first(size));
     if (!ends) return tl::unexpected(std::move(ends).error());
 
     const auto stack = functions.pc_values(entry, PclntabHeader::pcsp_at);
     if (stack.empty()) return not_this_function("its use of the stack is not recorded");
-    for (std::size_t i = 0; i < stack.size(); ++i)
-        if (!ends->is_end[stack[i].end] || (i + 1 < stack.size() && !ends->may_move_stack[stack[i].end]))
-            return not_this_function("its stack pointer does not move at +" + std::to_string(stack[i].end));
+    for (std::size_t i = 0; i < stack.size(); ++i) {
+        const Kind kind = ends->at[stack[i].end];
+        if (kind == Kind::none || (kind == Kind::other && i + 1 < stack.size()))
+            return not_this_function("the stack pointer does not move at +" + std::to_string(stack[i].end));
+        if (kind == Kind::moves_stack) ends->at[stack[i].end] = Kind::other;
+    }
+    for (std::size_t end = 0; end < ends->at.size(); ++end)
+        if (ends->at[end] == Kind::moves_stack)
+            return not_this_function("the stack pointer moves at +" + std::to_string(end));
     for (const FunctionIndex::PcValue& line : functions.pc_values(entry, PclntabHeader::pcln_at))
-        if (line.end < ends->is_end.size() && !ends->is_end[line.end])
+        if (line.end < ends->at.size() && ends->at[line.end] == Kind::none)
             return not_this_function("no instruction ends at +" + std::to_string(line.end));
     return {};
 }

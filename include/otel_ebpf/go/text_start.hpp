@@ -31,7 +31,7 @@ inline Result<void> check_function_at(const ElfFile& elf, const FunctionIndex& f
 namespace detail {
 
 // Looks at up to 32 functions. On every release measured all but one in a thousand are what the table says; where the
-// text starts elsewhere, at most one in forty, all of a few instructions.
+// text starts elsewhere, at most one in twelve, all of a few instructions.
 inline Result<void> check_text_start(const ElfFile& elf, const FunctionIndex& functions, std::uint64_t text_start) {
     constexpr std::size_t max_samples = 32;
     constexpr std::uint32_t max_distance = 16 << 10;  // longer functions take long and tell no more
