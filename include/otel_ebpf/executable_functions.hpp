@@ -74,7 +74,8 @@ public:
             auto searched = index_->find(wanted, [&](const go::FunctionIndex::Entry& entry, std::string_view name) {
                 const std::uint64_t vaddr = text_start_ + entry.offset;
                 const auto known = std::ranges::find(found.functions, vaddr, &Function::vaddr);
-                return known != found.functions.end() || found.add({std::string(name), vaddr, index_->code_size(entry)});
+                if (known != found.functions.end()) return true;
+                return found.add({std::string(name), vaddr, index_->code_size(entry)});
             });
             if (!searched) return tl::unexpected(std::move(searched).error());
         }

@@ -13,8 +13,9 @@ namespace otel_ebpf::go {
 enum class PcValuesEnd : std::uint8_t { whole, stopped, cut, damaged };
 
 // Calls visit(value, end) for each run of code with one value, in order of addresses: the run goes up to `end`, in
-// bytes from the start of the function. Stops when it returns false. `cut`: the table goes on behind `bytes`; `damaged`: it
-// covers more than `code_bytes`. Every step covers code, so it takes no more steps than the function has bytes.
+// bytes from the start of the function. Stops when it returns false. `cut`: the table goes on behind `bytes`;
+// `damaged`: it covers more than `code_bytes`. Every step covers code, so it takes no more steps than the function has
+// bytes.
 template <class Visit>
 PcValuesEnd for_each_pc_value(std::span<const std::byte> bytes, std::size_t at, std::uint8_t quantum,
                               std::uint64_t code_bytes, Visit&& visit) {
