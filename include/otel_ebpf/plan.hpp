@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -152,17 +153,22 @@ private:
         return copies;
     }
 
-    // Copies and parts that the compiler made of a native function, for some of its callers.
-    std::string clones_of(std::string_view symbol, Abi abi) const {
+    // Copies and parts that the compiler made of a native function, for some of its callers. All are read at once.
+    std::string clones_of(std::string_view symbol, Abi abi) {
+        if (abi == Abi::go) return {};
+        if (!clones_) {
+            clones_.emplace();
+            executable_.for_each_function([&](std::string_view name, std::uint64_t, std::uint64_t) {
+                std::size_t end = std::string_view::npos;
+                for (const std::string_view mark : {".constprop.", ".isra.", ".part."})
+                    end = std::min(end, name.find(mark));
+                if (end != std::string_view::npos) (*clones_)[std::string(name.substr(0, end))].emplace_back(name);
+                return true;
+            });
+        }
         std::string clones;
-        if (abi == Abi::go) return clones;
-        executable_.for_each_function([&](std::string_view name, std::uint64_t, std::uint64_t) {
-            const bool is_clone = name.starts_with(symbol) && (name.substr(symbol.size()).starts_with(".constprop.") ||
-                                                               name.substr(symbol.size()).starts_with(".isra.") ||
-                                                               name.substr(symbol.size()).starts_with(".part."));
-            if (is_clone) clones += fmt::format("{}{}", clones.empty() ? "" : ", ", name);
-            return true;
-        });
+        if (const auto known = clones_->find(symbol); known != clones_->end())
+            for (const std::string& name : known->second) clones += (clones.empty() ? "" : ", ") + name;
         return clones;
     }
 
@@ -324,17 +330,29 @@ private:
         plan_.rows.push_back(std::move(row));
     }
 
-    // An executable's whole text is read for native functions, and for callers of any.
-    ExecutableImage& image() {
-        if (!image_) image_.emplace(executable_);
-        return *image_;
+    // An executable's whole text is read for native functions, and for callers of any: once for all of them.
+    Result<ExecutableImage*> image() {
+        if (!image_) {
+            std::vector<ReferenceTarget> targets;
+            for (const ProbeSpec& probe : probes_)
+                for (const UprobeSpec& uprobe : probe.uprobes) {
+                    if (probe.abi != Abi::native && uprobe.at != Site::returns) continue;
+                    for (const Function* function : copies_of(uprobe.symbol))
+                        targets.push_back({function->vaddr, probe.abi == Abi::native ? function->size : 1});
+                }
+            image_ = ExecutableImage::open(executable_, targets);
+        }
+        if (!*image_) return Failure(image_->error());
+        return &**image_;
     }
 
     Result<std::vector<site::Point>> choose(const UprobeSpec& uprobe, Abi abi, const Function& function) {
         std::vector<std::byte> own_bytes;
         site::Code code;
         if (abi == Abi::native) {
-            const auto known = image().code_of(function, abi);
+            const auto all = image();
+            if (!all) return Failure(all.error());
+            const auto known = (*all)->code_of(function, abi);
             if (!known) return Failure(known.error());
             code = *known;
         } else {
@@ -354,8 +372,11 @@ private:
             case Site::next_call:
                 return one(site::next_call(arch, code, kernel_, uprobe.live_registers, is_morestack));
             case Site::after_call: return after_call(uprobe, code);
-            case Site::returns:
-                return site::end_sites(arch, code, image().view(abi), kernel_, uprobe.live_registers);
+            case Site::returns: {
+                const auto all = image();
+                if (!all) return Failure(all.error());
+                return site::end_sites(arch, code, (*all)->view(abi), kernel_, uprobe.live_registers);
+            }
         }
         return fail(Stage::symbol, "unknown kind of site");
     }
@@ -403,7 +424,8 @@ private:
     AttachPlan plan_;
     std::vector<Function> functions_;
     std::set<std::uint64_t> morestack_;
-    std::optional<ExecutableImage> image_;
+    std::optional<std::map<std::string, std::vector<std::string>, std::less<>>> clones_;  // by the function they are of
+    std::optional<Result<ExecutableImage>> image_;
 };
 
 }  // namespace detail

@@ -118,14 +118,16 @@ inline void add_tls_slots(const ElfFile& elf, std::span<const std::byte> relocat
             break;
         }
     }
-    const auto symbols = index == 0 ? ElfSymbols::open(elf) : fail(Stage::symbol, "not needed");
-    if (symbols) {
-        symbols->for_each([&](std::string_view own_name, const Elf64_Sym& symbol) {
+    const auto symbols = ElfSymbols::sections(elf);
+    if (index == 0 && symbols) {
+        const go::NameSet wanted(std::span(&name, 1));
+        auto done = find_symbols(elf, *symbols, wanted, [&](std::string_view own_name, const Elf64_Sym& symbol) {
             if (ELF64_ST_TYPE(symbol.st_info) != STT_TLS || own_name != name) return true;
             index = UINT32_MAX;  // no relocation names it
             variable.block_offset = symbol.st_value;
             return false;
         });
+        if (!done) return tl::unexpected(std::move(done).error());
     }
     if (index == 0) return std::nullopt;
     const auto segment = elf.tls_segment();

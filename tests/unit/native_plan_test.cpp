@@ -94,15 +94,18 @@ TEST_CASE("native plan: what is not there is named, and a Go Probe does not fit"
 
 TEST_CASE("native plan: no function of this program gets a site outside of it or inside an instruction") {
     const auto executable = this_program();
-    otel_ebpf::detail::ExecutableImage image(*executable);
     std::size_t functions = 0, emulated = 0, refused = 0, seen = 0;
     std::vector<Function> all;
     executable->for_each_function([&](std::string_view name, std::uint64_t vaddr, std::uint64_t size) {
         if (seen++ % 37 == 0) all.push_back({std::string(name), vaddr, size});
         return all.size() < 120;
     });
+    std::vector<otel_ebpf::detail::ReferenceTarget> targets;
+    for (const Function& function : all) targets.push_back({function.vaddr, function.size});
+    auto image = otel_ebpf::detail::ExecutableImage::open(*executable, targets);
+    REQUIRE(image);
     for (const Function& function : all) {
-        const auto code = image.code_of(function, Abi::native);
+        const auto code = image->code_of(function, Abi::native);
         REQUIRE(code);
         const auto point = site::entry(site::Arch::x86_64, *code, {6, 18}, args(0), nullptr);
         ++functions;
