@@ -77,6 +77,12 @@ ctest_label() { # LABEL
 		--output-on-failure --no-tests=ignore ${filter:+-R "$filter"}
 }
 
+# Debian's Python, where python3-pytest is. Its exit code 5 means that the filter chose no test.
+pytest_folder() { # SUITE TIMEOUT_S
+	run "$1" "$2" sh -c '"$@" || [ $? -eq 5 ]' pytest /usr/bin/python3 -m pytest -p no:cacheprovider -q \
+		"tests/$1" --junitxml="$results/$1.xml" ${filter:+-k "$filter"}
+}
+
 finish() {
 	echo "$((SECONDS - started)) s in all"
 	python3 scripts/summarize_tests.py "$results"
@@ -104,9 +110,8 @@ if ! $quick; then
 	ctest_label fuzz
 	step asan-build 1800 sh -c "cmake --preset asan && cmake --build build-asan -j$jobs --target unit_tests" &&
 		catch_tests asan build-asan/bin/unit_tests
-	# Debian's Python, where python3-pytest is. Its exit code 5 means that the filter chose no test.
-	run live 1800 sh -c '"$@" || [ $? -eq 5 ]' pytest /usr/bin/python3 -m pytest -p no:cacheprovider -q \
-		tests/live --junitxml="$results/live.xml" ${filter:+-k "$filter"}
+	pytest_folder differential 900
+	pytest_folder live 1800
 	if $vm && [ -z "$filter" ]; then
 		run vm 1200 tests/vm/run.sh
 	fi
