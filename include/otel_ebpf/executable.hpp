@@ -191,8 +191,18 @@ public:
         return fail(Stage::unsupported, named("can't answer an unknown kind of fact"));
     }
 
-    // Offset of the current g from the thread pointer, in bytes.
+    // Offset of the current g from the thread pointer, in bytes, where the file alone tells it.
     [[nodiscard]] Result<std::int32_t> tls_g_offset() const {
+        const auto place = tls_g();
+        if (!place) return tl::unexpected(place.error());
+        if (place->got_vaddr != 0)
+            return fail(Stage::unsupported,
+                        named("is a library: only a process that has loaded it tells the TLS offset of g"));
+        return place->offset;
+    }
+
+    // Where threads keep the current g.
+    [[nodiscard]] Result<go::TlsG> tls_g() const {
         if (!is_go()) return fail(Stage::unsupported, named("is not a Go executable"));
         std::uint64_t text_begin = functions_->go_text_start(), text_end = functions_->go_text_end();
         if (text_end == 0) {
@@ -202,9 +212,9 @@ public:
             text_begin = begin->value;
             text_end = end->value;
         }
-        auto offset = go::find_tls_g_offset(elf_, text_begin, text_end);
-        if (!offset) return failed(std::move(offset).error());
-        return offset;
+        auto place = go::find_tls_g(elf_, text_begin, text_end);
+        if (!place) return failed(std::move(place).error());
+        return place;
     }
 
 private:

@@ -198,28 +198,96 @@ TEST_CASE("executable: TLS offset of g of a static pure Go program") {
         }
 }
 
-TEST_CASE("executable: a TLS offset that its two sources do not agree on is refused") {
-    ElfImage image;
-    image.text.replace(16, 9, std::string("\x64\x4c\x8b\x34\x25\xd0\xff\xff\xff", 9));  // mov %fs:-0x30,%r14
-    const auto offset = [&](const ElfImage& with) {
-        const std::string bytes = with.bytes();
-        const auto elf = ElfFile::open(ByteSource::from_memory(as_bytes(bytes)));
-        REQUIRE(elf);
-        return go::find_tls_g_offset(*elf, ElfImage::text_vaddr, ElfImage::text_vaddr + with.text.size());
-    };
-    REQUIRE(offset(image));
-    CHECK(*offset(image) == -0x30);
+namespace {
+
+Result<go::TlsG> tls_g_of(const ElfImage& image) {
+    const std::string bytes = image.bytes();
+    const auto elf = ElfFile::open(ByteSource::from_memory(as_bytes(bytes)));
+    REQUIRE(elf);
+    return go::find_tls_g(*elf, ElfImage::text_vaddr, ElfImage::text_vaddr + image.text.size());
+}
+
+Elf64_Phdr tls_segment_of_g_only() {
     Elf64_Phdr tls{};
     tls.p_type = PT_TLS;
     tls.p_memsz = 8;
     tls.p_align = 8;
-    image.segments.push_back(tls);
-    CHECK(contains(error_of(offset(image)), "gives two TLS offsets of g: -48 in its code, -8 by its TLS segment"));
+    return tls;
+}
+
+}  // namespace
+
+TEST_CASE("executable: a TLS offset that its two sources do not agree on is refused") {
+    ElfImage image;
+    image.text.replace(16, 9, std::string("\x64\x4c\x8b\x34\x25\xd0\xff\xff\xff", 9));  // mov %fs:-0x30,%r14
+    REQUIRE(tls_g_of(image));
+    CHECK(tls_g_of(image)->offset == -0x30);
+    image.segments.push_back(tls_segment_of_g_only());
+    CHECK(contains(error_of(tls_g_of(image)), "gives two TLS offsets of g: -48 in its code, -8 by its TLS segment"));
     ElfImage only_segment;
-    only_segment.segments.push_back(tls);
-    REQUIRE(offset(only_segment));
-    CHECK(*offset(only_segment) == -8);
-    CHECK(contains(error_of(offset(ElfImage())), "loads g neither"));
+    only_segment.segments.push_back(tls_segment_of_g_only());
+    REQUIRE(tls_g_of(only_segment));
+    CHECK(tls_g_of(only_segment)->offset == -8);
+    CHECK(contains(error_of(tls_g_of(ElfImage())), "loads g neither"));
+}
+
+TEST_CASE("executable: the TLS offset of g in the code of position-independent executables") {
+    ElfImage image;
+    const std::string load_g("\x64\x4d\x8b\x36", 4);                             // mov %fs:(%r14),%r14
+    image.text.replace(8, 4, load_g);                                           // after something else: passed over
+    image.text.replace(16, 7, std::string("\x49\xc7\xc6\xf0\xff\xff\xff", 7));  // mov $-0x10,%r14
+    image.text.replace(23, 4, load_g);
+    REQUIRE(tls_g_of(image));
+    CHECK(tls_g_of(image)->offset == -16);
+    CHECK(tls_g_of(image)->got_vaddr == 0);
+    // An executable whose linker left the load of a GOT word as it was: only the segment tells.
+    image.text.replace(16, 7, std::string("\x4c\x8b\x35\x10\x00\x00\x00", 7));  // mov 0x10(%rip),%r14
+    CHECK(contains(error_of(tls_g_of(image)), "loads g neither"));
+    image.segments.push_back(tls_segment_of_g_only());
+    REQUIRE(tls_g_of(image));
+    CHECK(tls_g_of(image)->offset == -8);
+    // An absurd one.
+    image.segments.pop_back();
+    image.text.replace(16, 7, std::string("\x49\xc7\xc6\x10\x00\x00\x00", 7));
+    CHECK(contains(error_of(tls_g_of(image)), "absurd TLS offset of g: 16"));
+}
+
+TEST_CASE("executable: a library keeps the TLS offset of g in a word that the loader fills") {
+    ElfImage image;
+    image.header.e_type = ET_DYN;
+    image.segments.push_back(tls_segment_of_g_only());
+    CHECK(contains(error_of(tls_g_of(image)), "does not load g by its GOT"));
+    image.text.replace(16, 11, std::string("\x4c\x8b\x35\x10\x00\x00\x00\x64\x4d\x8b\x36", 11));
+    const std::uint64_t word = ElfImage::text_vaddr + 16 + 7 + 0x10;  // mov 0x10(%rip),%r14
+    CHECK(contains(error_of(tls_g_of(image)), "loads g by " + ElfFile::hex(word)));
+    const Elf64_Rela relocation{word, ELF64_R_INFO(0, R_X86_64_TPOFF64), 0};
+    const std::string relocations(reinterpret_cast<const char*>(&relocation), sizeof(relocation));
+    image.sections.push_back({".rela.dyn", relocations, 0, SHT_RELA});
+    REQUIRE(tls_g_of(image));
+    CHECK(tls_g_of(image)->got_vaddr == word);
+    // The same bytes in a position-independent executable, which names its loader.
+    Elf64_Phdr loader{};
+    loader.p_type = PT_INTERP;
+    image.segments.push_back(loader);
+    REQUIRE(tls_g_of(image));
+    CHECK(tls_g_of(image)->offset == -8);
+}
+
+TEST_CASE("executable: the TLS offset of g in a process that loaded a library") {
+    const go::TlsG in_got{0, 0x1000};
+    const auto word = [](std::int64_t value) -> ReadMemory {
+        return [value](std::uint64_t addr, std::span<std::byte> out) -> Result<void> {
+            if (addr != 0x7f0000001000 || out.size() != 8) return fail(Stage::target, "read the wrong place");
+            std::memcpy(out.data(), &value, 8);
+            return {};
+        };
+    };
+    const auto offset = go::tls_g_offset_in_process(in_got, 0x7f0000000000, word(-0x68));
+    REQUIRE(offset);
+    CHECK(*offset == -0x68);
+    CHECK(contains(error_of(go::tls_g_offset_in_process(in_got, 0x7f0000000000, word(0))), "absurd"));
+    CHECK(contains(error_of(go::tls_g_offset_in_process(in_got, 0, word(-8))), "the wrong place"));
+    CHECK(go::tls_g_offset_in_process(go::TlsG{-8, 0}, 0, word(0)) == -8);
 }
 
 TEST_CASE("executable: what can't be inspected is named with its path") {

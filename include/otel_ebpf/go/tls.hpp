@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Where a thread keeps its current g, as an offset from the thread pointer (amd64: fs base).
+// Where a thread keeps its current g: at an offset from the thread pointer (amd64: fs base).
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -15,71 +14,159 @@
 #include <otel_ebpf/elf.hpp>
 #include <otel_ebpf/elf_symbols.hpp>
 #include <otel_ebpf/error.hpp>
+#include <otel_ebpf/process_maps.hpp>
+#include <otel_ebpf/tls_variable.hpp>
 
 namespace otel_ebpf::go {
 
+// Fixed in an executable. Where the loader chose it, as for a shared library, a word of its GOT tells.
+struct TlsG {
+    std::int32_t offset = 0;      // from the thread pointer, in bytes; 0: only a running process tells
+    std::uint64_t got_vaddr = 0;  // then the address of that word, before any load bias
+};
+
 namespace detail {
 
-// Static TLS model: the executable's block ends at the thread pointer (ELF TLS ABI, variant II). Known when the symbol
-// table has runtime.tlsg, or when g is all that the block holds.
-inline std::optional<std::int64_t> tls_offset_from_segment(const ElfFile& elf) {
-    const auto segment = elf.tls_segment();
-    constexpr std::uint64_t max_tls_bytes = 1 << 20;
-    if (!segment || segment->p_memsz > max_tls_bytes || segment->p_align > max_tls_bytes) return std::nullopt;
-    std::optional<std::uint64_t> g_in_block;
-    if (segment->p_memsz == 8) g_in_block = 0;
-    if (const auto symbols = ElfSymbols::open(elf))
-        symbols->for_each([&](std::string_view name, const Elf64_Sym& symbol) {
-            if (name != "runtime.tlsg" || ELF64_ST_TYPE(symbol.st_info) != STT_TLS) return true;
-            g_in_block = symbol.st_value;
-            return false;
-        });
-    if (!g_in_block || *g_in_block > segment->p_memsz) return std::nullopt;
-    const std::uint64_t align = std::max<std::uint64_t>(segment->p_align, 1);
-    const std::uint64_t block_bytes = (segment->p_memsz + align - 1) / align * align;
-    return static_cast<std::int64_t>(*g_in_block) - static_cast<std::int64_t>(block_bytes);
+using namespace std::string_view_literals;
+
+// How Go code that was called from outside loads g into r14.
+inline constexpr std::string_view load_g_direct = "\x64\x4c\x8b\x34\x25"sv;  // mov %fs:imm32,%r14
+inline constexpr std::string_view load_g_offset = "\x49\xc7\xc6"sv;          // mov $imm32,%r14     PIE, then
+inline constexpr std::string_view load_g_got = "\x4c\x8b\x35"sv;             // mov disp32(%rip),%r14   library, then
+inline constexpr std::string_view load_g_indirect = "\x64\x4d\x8b\x36"sv;    // mov %fs:(%r14),%r14
+
+inline constexpr std::size_t load_g_operand_bytes = 4;
+inline constexpr std::size_t load_g_max_bytes =
+    load_g_got.size() + load_g_operand_bytes + load_g_indirect.size();  // the longest of these
+
+// The first of these in `text`, which begins at address `vaddr`.
+inline std::optional<TlsG> find_load_of_g(std::string_view text, std::uint64_t vaddr) {
+    const auto operand = [&](std::size_t at) {
+        std::int32_t value = 0;
+        std::memcpy(&value, text.data() + at, sizeof(value));
+        return value;
+    };
+    for (std::size_t at = 0; (at = text.find('\x64', at)) != std::string_view::npos; ++at) {  // the prefix of %fs
+        const std::string_view from = text.substr(at);
+        if (from.starts_with(load_g_direct) && from.size() >= load_g_direct.size() + load_g_operand_bytes)
+            return TlsG{operand(at + load_g_direct.size()), 0};
+        const std::size_t before = load_g_got.size() + load_g_operand_bytes;
+        if (!from.starts_with(load_g_indirect) || at < before) continue;
+        const std::string_view load = text.substr(at - before);
+        const std::int32_t value = operand(at - load_g_operand_bytes);
+        if (load.starts_with(load_g_offset)) return TlsG{value, 0};
+        if (load.starts_with(load_g_got)) return TlsG{0, vaddr + at + static_cast<std::uint64_t>(std::int64_t{value})};
+    }
+    return std::nullopt;
 }
 
-// The operand of the first `mov %fs:imm32,%r14` in [begin, end): how Go code that was called from outside loads g.
-inline Result<std::optional<std::int64_t>> tls_offset_from_code(const ElfFile& elf, std::uint64_t begin,
-                                                                std::uint64_t end) {
-    constexpr std::array<unsigned char, 5> opcode{0x64, 0x4c, 0x8b, 0x34, 0x25};
-    const std::string_view pattern(reinterpret_cast<const char*>(opcode.data()), opcode.size());
-    constexpr std::uint64_t instruction_bytes = 9, chunk_bytes = 64 << 10;
-    for (std::uint64_t at = begin; end - at >= instruction_bytes;) {
+inline Result<std::optional<TlsG>> tls_g_from_code(const ElfFile& elf, std::uint64_t begin, std::uint64_t end) {
+    constexpr std::uint64_t chunk_bytes = 64 << 10;
+    // Chunks overlap, so that an instruction lies whole in one of them.
+    for (std::uint64_t at = begin; at < end;) {
         const std::uint64_t size = std::min(chunk_bytes, end - at);
         auto chunk = elf.bytes_at(at, size);
         if (!chunk) return tl::unexpected(std::move(chunk).error());
         const auto bytes = std::as_const(*chunk).bytes();
-        const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-        const std::size_t found = text.find(pattern);
-        if (found != std::string_view::npos && found + instruction_bytes <= text.size())
-            return std::int64_t{load<std::int32_t>(bytes, found + opcode.size())};
+        if (auto found = find_load_of_g({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, at)) return found;
         if (size == end - at) break;
-        at += size - instruction_bytes + 1;
+        at += size - load_g_max_bytes + 1;
     }
     return std::nullopt;
+}
+
+// The executable's block ends at the thread pointer (TLS variant II). Known when the symbol table has runtime.tlsg, or
+// when g is all that the block holds.
+inline std::optional<std::int64_t> tls_g_from_segment(const ElfFile& elf) {
+    const auto segment = elf.tls_segment();
+    if (!segment) return std::nullopt;
+    TlsVariable variable;
+    if (const auto symbol = find_tls_variable(elf, "runtime.tlsg"); symbol && *symbol) variable = **symbol;
+    else if (segment->p_memsz != sizeof(std::uint64_t)) return std::nullopt;
+    const auto place = local_exec_place(elf, variable);
+    if (!place) return std::nullopt;
+    return place->location.offset;
+}
+
+// A library has no place of its own in the static TLS of a process. Executables name their loader, or say that they are
+// position-independent ones.
+inline Result<bool> is_library(const ElfFile& elf) {
+    if (!elf.is_position_independent()) return false;
+    for (const Elf64_Phdr& segment : elf.segments()) {
+        if (segment.p_type == PT_INTERP) return false;
+        if (segment.p_type != PT_DYNAMIC) continue;
+        auto entries = elf.bytes_at(segment.p_vaddr, segment.p_filesz);
+        if (!entries) return tl::unexpected(std::move(entries).error());
+        for (std::uint64_t at = 0; in_range(at, sizeof(Elf64_Dyn), entries->size()); at += sizeof(Elf64_Dyn)) {
+            const auto entry = load<Elf64_Dyn>(std::as_const(*entries).bytes(), at);
+            if (entry.d_tag == DT_FLAGS_1 && (entry.d_un.d_val & DF_1_PIE) != 0) return false;
+        }
+    }
+    return true;
+}
+
+// Whether the loader puts a TLS offset into that word.
+inline Result<bool> is_tls_slot(const ElfFile& elf, std::uint64_t vaddr) {
+    for (const ElfSection& section : elf.sections()) {
+        if (section.type != SHT_RELA) continue;
+        auto relocations = elf.bytes_of(section);
+        if (!relocations) return tl::unexpected(std::move(relocations).error());
+        const auto bytes = std::as_const(*relocations).bytes();
+        for (std::uint64_t at = 0; in_range(at, sizeof(Elf64_Rela), bytes.size()); at += sizeof(Elf64_Rela)) {
+            const auto relocation = load<Elf64_Rela>(bytes, at);
+            if (relocation.r_offset == vaddr && ELF64_R_TYPE(relocation.r_info) == R_X86_64_TPOFF64) return true;
+        }
+    }
+    return false;
+}
+
+inline Result<std::int32_t> checked_tls_offset(std::int64_t offset) {
+    if (offset >= 0 || offset % 8 != 0 || offset < -(1 << 20))
+        return fail(Stage::offset, "has an absurd TLS offset of g: " + std::to_string(offset));
+    return static_cast<std::int32_t>(offset);
 }
 
 }  // namespace detail
 
 // `text_begin` and `text_end` bound the Go text. Refused where the two sources disagree or both are silent.
-inline Result<std::int32_t> find_tls_g_offset(const ElfFile& elf, std::uint64_t text_begin, std::uint64_t text_end) {
+inline Result<TlsG> find_tls_g(const ElfFile& elf, std::uint64_t text_begin, std::uint64_t text_end) {
     if (elf.arch() != Arch::x86_64)
         return fail(Stage::unsupported,
                     "is for " + std::string(to_string(elf.arch())) + ": the TLS offset of g is known on x86_64 only");
-    auto from_code = detail::tls_offset_from_code(elf, text_begin, text_end);
+    auto from_code = detail::tls_g_from_code(elf, text_begin, text_end);
     if (!from_code) return tl::unexpected(std::move(from_code).error());
-    const auto from_segment = detail::tls_offset_from_segment(elf);
-    if (*from_code && from_segment && **from_code != *from_segment)
-        return fail(Stage::offset, "gives two TLS offsets of g: " + std::to_string(**from_code) + " in its code, " +
-                                       std::to_string(*from_segment) + " by its TLS segment");
-    if (!*from_code && !from_segment)
+    const auto library = detail::is_library(elf);
+    if (!library) return tl::unexpected(library.error());
+    if (*library) {
+        if (!*from_code || (*from_code)->got_vaddr == 0)
+            return fail(Stage::unsupported, "is a library whose code does not load g by its GOT");
+        const auto slot = detail::is_tls_slot(elf, (*from_code)->got_vaddr);
+        if (!slot) return tl::unexpected(slot.error());
+        if (!*slot)
+            return fail(Stage::offset, "loads g by " + ElfFile::hex((*from_code)->got_vaddr) +
+                                           ", to which the loader gives no TLS offset");
+        return **from_code;
+    }
+    std::optional<std::int64_t> in_code;
+    if (*from_code && (*from_code)->got_vaddr == 0) in_code = (*from_code)->offset;
+    const auto by_segment = detail::tls_g_from_segment(elf);
+    if (in_code && by_segment && *in_code != *by_segment)
+        return fail(Stage::offset, "gives two TLS offsets of g: " + std::to_string(*in_code) + " in its code, " +
+                                       std::to_string(*by_segment) + " by its TLS segment");
+    if (!in_code && !by_segment)
         return fail(Stage::unsupported, "loads g neither from a fixed TLS offset nor from a known TLS block");
-    const std::int64_t offset = *from_code ? **from_code : *from_segment;
-    if (offset >= 0 || offset % 8 != 0 || offset < -(1 << 20))
-        return fail(Stage::offset, "has an absurd TLS offset of g: " + std::to_string(offset));
-    return static_cast<std::int32_t>(offset);
+    const auto offset = detail::checked_tls_offset(in_code ? *in_code : *by_segment);
+    if (!offset) return tl::unexpected(offset.error());
+    return TlsG{*offset, 0};
+}
+
+// The offset in a process that has loaded the file; it stays for the life of the process. `bias`: address in the
+// process less address in the file.
+inline Result<std::int32_t> tls_g_offset_in_process(const TlsG& place, std::uint64_t bias, const ReadMemory& read) {
+    if (place.got_vaddr == 0) return place.offset;
+    const auto word = read_memory<std::int64_t>(read, bias + place.got_vaddr);
+    if (!word) return tl::unexpected(word.error());
+    return detail::checked_tls_offset(*word);
 }
 
 }  // namespace otel_ebpf::go

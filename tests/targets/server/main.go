@@ -31,6 +31,7 @@ func main() {
 	mux := http.NewServeMux()
 	addRoutes(mux)
 	addPatternRoutes(mux)
+	addGoroutineRoutes(mux)
 	server := &http.Server{Handler: mux, ErrorLog: log.New(io.Discard, "", 0)}
 	if *useH2C && !enableH2C(server) {
 		fail(fmt.Errorf("h2c needs Go 1.24, this is %s", runtime.Version()))
@@ -44,6 +45,9 @@ func main() {
 		if server.TLSConfig, err = selfSigned(); err != nil {
 			fail(err)
 		}
+	}
+	if err = configureHTTP2(server); err != nil {
+		fail(err)
 	}
 	if *pidFile != "" {
 		if err := os.WriteFile(*pidFile, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
