@@ -24,6 +24,9 @@ func (s *spec) checkEmbedded(std *spec) error {
 			}
 			for _, t := range s.types {
 				for member, value := range r.values[t.symbol()] {
+					if value == absent {
+						continue
+					}
 					end := value
 					if member == "" {
 						end = absent
@@ -34,7 +37,7 @@ func (s *spec) checkEmbedded(std *spec) error {
 						if err != nil && problem == nil {
 							problem = fmt.Errorf("%s %s: %s: %w", s.module, r.version.text, t.symbol(), err)
 						}
-						if !stable && value != absent {
+						if !stable {
 							r.values[t.symbol()][member] = unstable
 						}
 					})

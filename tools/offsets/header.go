@@ -47,7 +47,7 @@ func (t *table) writeTo(out *bytes.Buffer, s *spec, variable string) {
 	fmt.Fprintf(out, "\n// Measured by %s.", t.toolchainText(s))
 	for _, failure := range t.failures {
 		line, _, _ := strings.Cut(failure, ": ")
-		fmt.Fprintf(out, " Not measured: %s.", line)
+		fmt.Fprintf(out, "\n// Not measured: %s.", line)
 	}
 	fmt.Fprintf(out, "\ninline constexpr std::array<OffsetRelease, %d> %s_releases = {{\n", len(t.rows), variable)
 	for i := range t.rows {
@@ -58,7 +58,7 @@ func (t *table) writeTo(out *bytes.Buffer, s *spec, variable string) {
 	var runs []string
 	entryCount := 0
 	for _, wanted := range s.types {
-		for _, member := range append([]string{""}, wanted.members...) {
+		for _, member := range wanted.members {
 			own := t.runsOf(wanted, member)
 			first := indexOfRuns(runs, own)
 			if first == len(runs) {

@@ -90,6 +90,15 @@ func structOf(t dwarf.Type) string {
 	}
 }
 
+// valueOf returns the offset of a member, or the size for "".
+func (l layouts) valueOf(symbol, member string) (int, error) {
+	layout, linked := l[symbol]
+	if member == "" && linked {
+		return layout.Size, nil
+	}
+	return l.offsetOf(symbol, member)
+}
+
 // offsetOf adds up the offsets along a dotted path of embedded structs.
 func (l layouts) offsetOf(symbol, path string) (int, error) {
 	name, rest, nested := strings.Cut(path, ".")

@@ -25,7 +25,7 @@ type measurer struct {
 // measurement is what one build showed.
 type measurement struct {
 	Layouts  layouts
-	Declared map[string]bool // wanted types that are not linked, but declared
+	Declared map[string]bool // of wanted types that are not linked: whether the version declares them
 }
 
 // measure returns the layouts of one version, built by `toolchain` (of std: by the release itself).
@@ -39,7 +39,7 @@ func (m *measurer) measure(s *spec, v version, toolchain string) (*measurement, 
 	}
 	key := fmt.Sprintf("%x", sha256.Sum256([]byte(source)))[:16]
 	path := filepath.Join(m.cache, s.name, fmt.Sprintf("%s_%s_%s.json.gz", v.text, toolchain, key))
-	if known, err := readMeasurement(path); err == nil {
+	if known, err := readMeasurement(path); err == nil && known.answers(s.types) {
 		m.reused++
 		return known, nil
 	}
@@ -130,6 +130,17 @@ func declares(folder, toolchain string, t structType) (bool, error) {
 	return false, nil
 }
 
+// answers tells whether the build showed something of every type: one may have been added to structs.txt since.
+func (m *measurement) answers(types []structType) bool {
+	for _, t := range types {
+		_, linked := m.Layouts[t.symbol()]
+		if _, looked := m.Declared[t.symbol()]; !linked && !looked {
+			return false
+		}
+	}
+	return true
+}
+
 func readMeasurement(path string) (*measurement, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -171,23 +182,20 @@ func (m *measurement) write(path string) error {
 func (s *spec) values(m *measurement) (map[string]map[string]int, error) {
 	result := map[string]map[string]int{}
 	for _, t := range s.types {
-		values := map[string]int{"": absent}
+		values := map[string]int{}
 		result[t.symbol()] = values
-		if layout, linked := m.Layouts[t.symbol()]; linked {
-			values[""] = layout.Size
-		} else if m.Declared[t.symbol()] {
+		if m.Declared[t.symbol()] {
 			return nil, fmt.Errorf("%s is declared but not linked: use it in %s", t.symbol(), s.folder)
 		}
 		for _, member := range t.members {
-			var err error
-			if values[member], err = m.Layouts.offsetOf(t.symbol(), member); err != nil {
+			value, err := m.Layouts.valueOf(t.symbol(), member)
+			if err != nil {
 				return nil, err
 			}
-		}
-		for member, value := range values {
 			if value >= unstable && value != absent {
 				return nil, fmt.Errorf("%s.%s: %d does not fit the table", t.symbol(), member, value)
 			}
+			values[member] = value
 		}
 	}
 	return result, nil

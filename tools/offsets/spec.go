@@ -14,7 +14,7 @@ import (
 
 type structType struct {
 	pkg, name string
-	members   []string
+	members   []string // "" is the size of the type
 }
 
 func (s structType) symbol() string { return s.pkg + "." + s.name }
@@ -144,10 +144,14 @@ func (s *spec) readDirective(words []string) error {
 func (s *spec) readType(line string) error {
 	head, tail, ok := strings.Cut(line, ":")
 	words := strings.Fields(head)
-	if !ok || len(words) != 2 {
-		return fmt.Errorf("want \"PACKAGE TYPE: MEMBER...\"")
+	hasSize := len(words) == 2
+	if !ok || (!hasSize && (len(words) != 4 || words[2] != "without" || words[3] != "size")) {
+		return fmt.Errorf("want \"PACKAGE TYPE [without size]: MEMBER...\"")
 	}
 	members := strings.Fields(tail)
+	if hasSize {
+		members = append(members, "")
+	}
 	sort.Strings(members)
 	s.types = append(s.types, structType{words[0], words[1], members})
 	return nil

@@ -9,8 +9,11 @@
 #include <otel_ebpf/go/offset_tables/std.hpp>
 #include <otel_ebpf/go/offset_tables/genproto.hpp>
 #include <otel_ebpf/go/offset_tables/genproto_rpc.hpp>
+#include <otel_ebpf/go/offset_tables/grpc.hpp>
 #include <otel_ebpf/go/offset_tables/kafka_go.hpp>
 #include <otel_ebpf/go/offset_tables/otel.hpp>
+#include <otel_ebpf/go/offset_tables/otel_auto_sdk.hpp>
+#include <otel_ebpf/go/offset_tables/otel_sdk.hpp>
 #include <otel_ebpf/go/offset_tables/otel_trace.hpp>
 #include <otel_ebpf/go/offset_tables/pgx.hpp>
 #include <otel_ebpf/go/offset_tables/x_net.hpp>
@@ -18,12 +21,15 @@
 
 namespace otel_ebpf::go {
 
-inline constexpr std::array<OffsetModule, 9> offset_modules = {{
+inline constexpr std::array<OffsetModule, 12> offset_modules = {{
     detail::std_offsets,
     detail::genproto_offsets,
     detail::genproto_rpc_offsets,
+    detail::grpc_offsets,
     detail::kafka_go_offsets,
     detail::otel_offsets,
+    detail::otel_auto_sdk_offsets,
+    detail::otel_sdk_offsets,
     detail::otel_trace_offsets,
     detail::pgx_offsets,
     detail::x_net_offsets_1,

@@ -1,3 +1,0 @@
-module example.com/offsets/mongo
-
-go 1.26

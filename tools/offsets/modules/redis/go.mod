@@ -1,3 +1,0 @@
-module example.com/offsets/redis
-
-go 1.26

@@ -1,3 +1,0 @@
-module example.com/offsets/sarama
-
-go 1.26
