@@ -6,6 +6,7 @@
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
 #   burner-goX.Y, burner-goX.Y-stripped   tests/targets/burner, likewise
 #   labels-goX.Y                          tests/targets/labels, by each Go release
+#   xnet-goX.Y, xnet-goX.Y-stripped       tests/targets/xnet, which needs modules from the Go proxy
 #   client                                tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-goX.Y-external-pie               likewise, stripped, linked by the C linker
@@ -99,6 +100,8 @@ for release in 1.19.13 1.27.3; do
 	fi
 	rm -f "$mod" "${mod%.mod}.sum"
 done
+build_go xnet-go1.26 "$root/tests/targets/xnet" 1.26.8
+build_go xnet-go1.26-stripped "$root/tests/targets/xnet" 1.26.8 "-s -w"
 build_go client "$root/tests/targets/client" 1.26.8
 build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
 

@@ -63,7 +63,9 @@ struct FactValue {
 
     std::uint64_t value = 0;
     Source source = Source::computed;
-    bool assumed = false;  // the release is newer than any measured in its minor, or was built with an experiment
+    std::string_view assumption = {};  // why the value may be wrong, with static lifetime; empty: it is certain
+
+    [[nodiscard]] bool is_assumed() const { return !assumption.empty(); }
 };
 
 constexpr std::string_view to_string(FactValue::Source source) {
@@ -228,6 +230,7 @@ private:
 
     struct ModuleVersion {
         std::string_view path;  // of the code that was compiled
+        std::string_view text;  // "v1.60.0"; of std "go1.26.8"
         std::optional<Version> version;
         std::string label;  // "Go 1.26.8", "google.golang.org/grpc v1.60.0"
     };
@@ -303,12 +306,12 @@ private:
         if (!is_go()) return fail(Stage::unsupported, named("is not a Go executable"));
         if (module == "std") {
             const auto version = go_version();
-            return ModuleVersion{module, version,
+            return ModuleVersion{module, go_version_text(), version,
                                  version ? "Go " + version->to_string() : std::string(go_version_text())};
         }
         const auto answer = [](const go::Dependency& dependency) {
             const go::Module& code = dependency.effective();
-            return ModuleVersion{code.path, code.known_version(),
+            return ModuleVersion{code.path, code.version, code.known_version(),
                                  code.path + " " + (code.version.empty() ? "(a local folder)" : code.version)};
         };
         if (build_info_->main_module && build_info_->main_module->module.path == module)
@@ -325,29 +328,43 @@ private:
         auto module = module_version(query.module);
         if (!module) return tl::unexpected(std::move(module).error());
         const go::OffsetAnswer table = table_answer(query, *module);
-        const bool is_measured = table.state != go::OffsetState::unknown;
-        // An experiment may change a layout, and so may a patch release: DWARF knows, where there is any.
-        const bool is_assumed = table.assumed || build_info_->has_experiments();
+        const bool is_in_table = table.state != go::OffsetState::unknown;
+        const std::string_view assumption = assumption_of(table);
         const auto from_table = [&]() -> Result<FactValue> {
             if (table.state == go::OffsetState::absent) return absent(query, *module);
-            return FactValue{table.value, FactValue::Source::table, is_assumed};
+            return FactValue{table.value, FactValue::Source::table, assumption};
         };
-        if (is_measured && !is_assumed) return from_table();
+        if (is_in_table && assumption.empty()) return from_table();
+        // What is only assumed, DWARF knows, where there is any.
         auto dwarf = dwarf_answer(query);
         if (dwarf && dwarf->state == go::DwarfState::found) return FactValue{dwarf->value, FactValue::Source::dwarf};
         if (dwarf && dwarf->state == go::DwarfState::no_member) return absent(query, *module);
-        if (is_measured) return from_table();
+        if (is_in_table) return from_table();
         const std::string why = !dwarf ? std::move(dwarf).error().what : "has DWARF without this type";
         return fail(Stage::offset, named("was built with " + module->label + ", for which " + text_of(query) +
                                          " is not in the offset table; it also " + why));
     }
 
-    [[nodiscard]] static go::OffsetAnswer table_answer(const FactQuery& query, const ModuleVersion& module) {
-        if (!module.version) return {};
-        for (const go::OffsetModule& rows : go::offset_modules)
-            if (rows.path == module.path)
-                return go::find_offset(rows, *module.version, query.package, query.type, query.member);
+    [[nodiscard]] go::OffsetAnswer table_answer(const FactQuery& query, const ModuleVersion& module) const {
+        for (const go::OffsetModule& rows : go::offset_modules) {
+            if (rows.path != module.path || (go_version() && !rows.go.contains(*go_version()))) continue;
+            const auto version = rows.is_by_date() ? go::version_by_date(module.text) : module.version;
+            if (!version) return {};
+            return go::find_offset(rows, *version, query.package, query.type, query.member, query.assume_unmoved);
+        }
         return {};
+    }
+
+    // Why an answer of the table may be wrong, or "".
+    [[nodiscard]] std::string_view assumption_of(const go::OffsetAnswer& table) const {
+        switch (table.basis) {
+            case go::OffsetBasis::measured:
+            case go::OffsetBasis::inferred: break;
+            case go::OffsetBasis::newer_patch: return "from an earlier patch release";
+            case go::OffsetBasis::pre_release: return "from the releases before and after this pre-release";
+            case go::OffsetBasis::new_minor: return "from earlier minor releases, in all of which it is the same";
+        }
+        return build_info_->has_experiments() ? "from a build without GOEXPERIMENT" : "";
     }
 
     [[nodiscard]] Result<go::DwarfAnswer> dwarf_answer(const FactQuery& query) const {

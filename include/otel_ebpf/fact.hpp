@@ -20,6 +20,9 @@ struct FactQuery {
     std::string_view type;       // type name, or symbol name
     std::string_view member;     // may be nested: "pat.str"
     VersionRange versions = {};  // of the module; version_flag: 1 inside the range, 0 outside
+    // Layouts: in a minor release that the offset table does not have, and without DWARF, take the value if it is the
+    // same in every release of the table.
+    bool assume_unmoved = false;
 
     friend constexpr bool operator==(const FactQuery&, const FactQuery&) = default;
 };
@@ -30,6 +33,11 @@ constexpr FactQuery offset_of(std::string_view module, std::string_view package,
 }
 constexpr FactQuery size_of(std::string_view module, std::string_view package, std::string_view type) {
     return {FactKind::type_size, module, package, type, {}, {}};
+}
+// Lets the answer for a new minor release be the value that has never changed so far; the plan marks it `assumed`.
+constexpr FactQuery assume_unmoved(FactQuery layout) {
+    layout.assume_unmoved = true;
+    return layout;
 }
 constexpr FactQuery address_of_symbol(std::string_view symbol) {
     return {FactKind::symbol_address, {}, {}, symbol, {}, {}};

@@ -598,6 +598,7 @@ private:
         }
         write_row(*attached);
         free_rows_.pop_back();
+        if (auto note = assumed_facts(attached->planned); !note.empty()) report_.messages.push_back(std::move(note));
         AttachedExecutable* const result = attached.get();
         executables_[(*file)->identity()] = std::move(attached);
         return result;

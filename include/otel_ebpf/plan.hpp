@@ -54,9 +54,9 @@ struct PlanFact {
     bool is_address = false;
     std::uint64_t value = OE_UNKNOWN;
     bool known = false;
-    bool assumed = false; // taken from an earlier patch release
-    bool absent = false;  // this version or executable has no such thing, so nothing is wrong
-    std::string reason;   // why it is unknown
+    std::string assumption = {};  // why the value may be wrong; empty: it is certain
+    bool absent = false;          // this version or executable has no such thing, so nothing is wrong
+    std::string reason = {};      // why it is unknown
 };
 
 struct AttachPlan {
@@ -72,6 +72,15 @@ struct AttachPlan {
         return std::any_of(rows.begin(), rows.end(), [](const PlanRow& row) { return row.attach; });
     }
 };
+
+// The facts of a plan that may be wrong, in one line; "" when there are none.
+[[nodiscard]] inline std::string assumed_facts(const AttachPlan& plan) {
+    std::string list;
+    for (const PlanFact& fact : plan.facts)
+        if (!fact.assumption.empty())
+            list += fmt::format("{}{} = {} ({})", list.empty() ? "" : ", ", fact.name, fact.value, fact.assumption);
+    return list.empty() ? list : fmt::format("{} ({}): assumed {}", plan.executable, plan.go_version, list);
+}
 
 namespace detail {
 
@@ -195,16 +204,24 @@ private:
     }
 
     void look_up(const FactIndex& fact, PlanFact& row) {
-        const FactSource* source = nullptr;
-        for (const FactSource& candidate : fact.sources)
-            if (!executable_.go_version() || candidate.go.contains(*executable_.go_version())) source = &candidate;
-        row.name = fact_name((source != nullptr ? source : &fact.sources.front())->what);
-        if (source == nullptr) {
-            row.reason = "not in Go " + go_release();
-            row.absent = true;
-            return;
+        row.name = fact_name(fact.sources.front().what);
+        row.reason = "not in Go " + go_release();
+        row.absent = true;
+        for (const FactSource& source : fact.sources) {
+            if (executable_.go_version() && !source.go.contains(*executable_.go_version())) continue;
+            PlanFact tried = row;
+            tried.name = fact_name(source.what);
+            look_up(source.what, fact, tried);
+            // Of several that are missing, one that could not be found out counts for more than one that isn't there.
+            if (tried.known || row.absent) row = std::move(tried);
+            if (row.known) return;
         }
-        const auto found = executable_.fact(source->what);
+    }
+
+    void look_up(const FactQuery& what, const FactIndex& fact, PlanFact& row) {
+        const auto found = executable_.fact(what);
+        row.reason.clear();
+        row.absent = false;
         if (!found) {
             row.reason = found.error().what;
             row.absent = is_absent(found.error());
@@ -213,7 +230,7 @@ private:
         } else {
             row.value = found->value;
             row.known = true;
-            row.assumed = found->assumed;
+            row.assumption = found->assumption;
             if (fact.is_address) plan_.table_row.addr[fact.index] = found->value;
             else plan_.table_row.value[fact.index] = static_cast<std::uint16_t>(found->value);
         }

@@ -60,8 +60,8 @@ constexpr std::string_view to_string(Site site) {
     for (const PlanRow& row : plan.rows)
         if (!row.attach) text += fmt::format("  skipped {} ({}): {}\n", row.symbol, to_string(row.at), row.reason);
     for (const PlanFact& fact : plan.facts) {
-        if (fact.assumed)
-            text += fmt::format("  assumed {} = {}: from an earlier patch release\n", fact.name, fact.value);
+        if (!fact.assumption.empty())
+            text += fmt::format("  assumed {} = {}: {}\n", fact.name, fact.value, fact.assumption);
         if (!fact.known && !fact.absent) text += fmt::format("  unknown {}: {}\n", fact.name, fact.reason);
     }
     return text;
@@ -95,8 +95,8 @@ using NamedSlots = std::span<const SlotValue>;
     for (const PlanFact& fact : plan.facts) {
         json.line().begin_object().member("name", fact.name).member("index", fact.index);
         json.member("in", fact.is_address ? "addr" : "value").member("known", fact.known);
-        if (fact.known) json.member("value", fact.value).member("assumed", fact.assumed);
-        else json.member("reason", fact.reason);
+        if (fact.known) json.member("value", fact.value).member("assumed", !fact.assumption.empty());
+        if (!fact.assumption.empty() || !fact.known) json.member("reason", fact.known ? fact.assumption : fact.reason);
         json.end_object();
     }
     json.end_array().line().key("table_row").hex(std::as_bytes(std::span(&plan.table_row, 1)));

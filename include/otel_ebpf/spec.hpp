@@ -104,6 +104,8 @@ struct ProbeSpec {
         }
         for (const FactSpec& fact : facts) {
             mix(fact.slot.name);
+            mix(fact.what.module);
+            mix_number(fact.what.assume_unmoved ? 1 : 0);
             mix(fact.what.package);
             mix(fact.what.type);
             mix(fact.what.member);

@@ -22,8 +22,10 @@ struct Version {
     friend constexpr auto operator<=>(const Version&, const Version&) = default;
 
     // Accepts "go1.26.8", "1.26", "v1.78.0-dev", "1.27rc1"; cuts "-X:..." and " X:..." (GOEXPERIMENT) and "+...".
-    // nullopt for "(devel)" and for pseudo-versions (v0.0.0-DATE-HASH): their code is unknown.
+    // nullopt for "(devel)", pseudo-versions (v0.0.0-DATE-HASH) and changed checkouts (v1.2.3+dirty): their code is
+    // unknown.
     static constexpr std::optional<Version> parse(std::string_view text) {
+        if (text.ends_with("+dirty")) return std::nullopt;
         if (text.starts_with("go")) text.remove_prefix(2);
         else if (text.starts_with("v")) text.remove_prefix(1);
         for (const std::string_view cut : {std::string_view("-X:"), std::string_view(" "), std::string_view("+")})

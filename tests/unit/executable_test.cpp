@@ -132,7 +132,7 @@ TEST_CASE("executable: offsets come from the table, else from DWARF, else the er
             REQUIRE(url);
             CHECK(url->value == 16);
             CHECK(url->source == FactValue::Source::table);
-            CHECK_FALSE(url->assumed);
+            CHECK_FALSE(url->is_assumed());
             const auto status = executable->fact(offset_of("std", "net/http", "response", "status"));
             REQUIRE(status);
             CHECK(status->source == FactValue::Source::table);

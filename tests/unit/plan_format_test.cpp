@@ -42,7 +42,8 @@ AttachPlan example() {
     skipped.expected = true;
     skipped.reason = "not in Go 1.26.8";
     plan.rows = {attached, skipped};
-    PlanFact known{.name = "net/http.Request.Method", .index = 1, .value = 16, .known = true, .assumed = true};
+    PlanFact known{.name = "net/http.Request.Method", .index = 1, .value = 16, .known = true,
+                   .assumption = "from an earlier patch release"};
     PlanFact unknown{.name = "net/http.Request.Moon", .index = 2, .reason = "no such member"};
     plan.facts = {known, unknown};
     plan.table_row.value[1] = 0x1234;
@@ -86,6 +87,7 @@ TEST_CASE("plan format: the JSON holds all that a loader needs") {
 
     CHECK(json["facts"][0]["value"] == 16);
     CHECK(json["facts"][0]["assumed"] == true);
+    CHECK(json["facts"][0]["reason"] == "from an earlier patch release");
     CHECK(json["facts"][0]["in"] == "value");
     CHECK(json["facts"][1]["known"] == false);
     CHECK(json["facts"][1]["reason"] == "no such member");
@@ -114,7 +116,8 @@ TEST_CASE("plan format: the table tells rates, costs and reasons") {
     const std::string table = to_table(example());
     for (const char* part : {"Go 1.26.8", "build id c0ffee", "planned for Linux 6.12", "per request h1, h2", "emulated",
                              "oe_http_start", "0x1000", "net/http.serverHandler.ServeHTTP", "not in Go 1.26.8",
-                             "assumed net/http.Request.Method = 16", "unknown net/http.Request.Moon: no such member"}) {
+                             "assumed net/http.Request.Method = 16: from an earlier patch release",
+                             "unknown net/http.Request.Moon: no such member"}) {
         INFO(table);
         CHECK(table.find(part) != std::string::npos);
     }

@@ -19,6 +19,7 @@ TEST_CASE("version: go releases and module versions parse") {
 
 TEST_CASE("version: unknown code has no version") {
     CHECK_FALSE(Version::parse("(devel)"));
+    CHECK_FALSE(Version::parse("v1.2.3+dirty"));
     CHECK_FALSE(Version::parse(""));
     CHECK_FALSE(Version::parse("go1"));
     CHECK_FALSE(Version::parse("v0.0.0-20240102030405-abcdef012345"));

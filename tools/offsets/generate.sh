@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-# Measures every release in tools/offsets/std/releases.txt and rewrites include/otel_ebpf/go/offset_table.hpp.
-# Needs Go >= 1.21 and a Go module proxy that serves toolchains; a first run downloads about 3 GB and takes ten minutes.
+# Measures the modules of tools/offsets/modules (or only those named) and rewrites include/otel_ebpf/go/offset_table.hpp
+# and include/otel_ebpf/go/offset_tables/: generate.sh [-quick] [NAME...]. See README.md.
 set -eu
 cd "$(dirname "$0")"
-exec go run . -o ../../include/otel_ebpf/go/offset_table.hpp "$@"
+exec go run . -o ../../include/otel_ebpf/go "$@"

@@ -1,0 +1,3 @@
+module example.com/offsets/genproto
+
+go 1.26

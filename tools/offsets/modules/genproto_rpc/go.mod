@@ -1,0 +1,3 @@
+module example.com/offsets/genproto_rpc
+
+go 1.26

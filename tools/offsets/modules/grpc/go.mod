@@ -1,0 +1,3 @@
+module example.com/offsets/grpc
+
+go 1.26

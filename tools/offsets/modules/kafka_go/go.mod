@@ -1,0 +1,3 @@
+module example.com/offsets/kafka_go
+
+go 1.26

@@ -1,0 +1,3 @@
+module example.com/offsets/otel
+
+go 1.26

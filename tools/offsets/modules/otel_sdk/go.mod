@@ -1,0 +1,3 @@
+module example.com/offsets/otel_sdk
+
+go 1.26

@@ -1,0 +1,3 @@
+module example.com/offsets/otel_trace
+
+go 1.26

@@ -1,0 +1,3 @@
+module example.com/offsets/pgx
+
+go 1.26

@@ -1,0 +1,3 @@
+module example.com/offsets/x_net
+
+go 1.26
