@@ -23,7 +23,8 @@ READS_ONLY = ("cmp", "test", "bt", "nop", "prefetch", "ucomis", "comis", "j", "p
 IMPLICIT = {  # what instructions write without naming it
     "mul": {"rax", "rdx"}, "imul": {"rax", "rdx"}, "div": {"rax", "rdx"}, "idiv": {"rax", "rdx"}, "cltq": {"rax"},
     "cqto": {"rdx"}, "cltd": {"rdx"}, "cwtl": {"rax"}, "cpuid": {"rax", "rbx", "rcx", "rdx"},
-    "rdtsc": {"rax", "rdx"}, "rdtscp": {"rax", "rcx", "rdx"}, "xgetbv": {"rax", "rdx"}, "syscall": {"rax", "rcx", "r11"},
+    "rdtsc": {"rax", "rdx"}, "rdtscp": {"rax", "rcx", "rdx"}, "xgetbv": {"rax", "rdx"},
+    "syscall": {"rax", "rcx", "r11"},
     "push": {"rsp"}, "pop": {"rsp"}, "leave": {"rsp"}, "pushf": {"rsp"}, "popf": {"rsp"}, "cmpxchg": {"rax"},
     "stos": {"rdi", "rcx"}, "movs": {"rdi", "rsi", "rcx"}, "lods": {"rax", "rsi", "rcx"}, "scas": {"rdi", "rcx"},
     "cmpxchg16b": {"rax", "rdx"},
@@ -75,7 +76,8 @@ class Listing:
         self.morestack = morestack
         self.branches = sorted(
             (to, i) for i, line in enumerate(self.lines)
-            if (to := target(line)) is not None and not line.mnemonic.startswith("call") and function.address <= to < end
+            if (to := target(line)) is not None and not line.mnemonic.startswith("call")
+            and function.address <= to < end
         )
         self.has_jump_table = any(
             line.mnemonic == "jmp" and line.operands.startswith("*") and ",8)" in line.operands for line in self.lines

@@ -106,8 +106,8 @@ def test_the_checker_refuses_entries_behind_calls_writes_and_branches():
     moved = [Instruction(0x1000, "mov", "%rbx,%rcx"), Instruction(0x1003, "nop", ""), Instruction(0x1004, "ret", "")]
     listing = Listing(Function(0x1000, 5, "g"), moved, set())
     assert "overwrites ['rcx']" in obligations.fault_of_entry(listing, 0x1003, "emulated", "none", KERNEL)
-    loop = [Instruction(0x1000, "test", "%rax,%rax"), Instruction(0x1003, "nop", ""), Instruction(0x1004, "jne", "1003"),
-            Instruction(0x1006, "ret", "")]
+    loop = [Instruction(0x1000, "test", "%rax,%rax"), Instruction(0x1003, "nop", ""),
+            Instruction(0x1004, "jne", "1003"), Instruction(0x1006, "ret", "")]
     listing = Listing(Function(0x1000, 7, "h"), loop, set())
     assert "a branch leads" in obligations.fault_of_entry(listing, 0x1003, "emulated", "none", KERNEL)
 
