@@ -11,7 +11,7 @@ KERNEL = "6.18"
 EXECUTABLES = [("server-go1.19", None), ("server-go1.27", None), ("server-go1.27-stripped", "server-go1.27"),
                ("server-go1.24-stripped", "server-go1.24"), ("burn-cpp", None), ("burn-cpp-pie", None)]
 # Assembly. Functions of crypto/internal/boring/sig hold bytes that are no code; the others change the stack's depth where
-# no instruction ends, so that the library, which checks the code of a stripped executable by it, does without them.
+# no instruction ends, so the library, which checks the code of a stripped executable by it, does without them.
 REFUSED = ("crypto/internal/boring/sig.", "go:textfips", "runtime.cgoSigtramp", "runtime.sigreturn__sigaction",
            "vendor/golang.org/x/crypto/chacha20poly1305.")
 
