@@ -10,8 +10,8 @@ KERNEL = "6.18"
 # The plain twin has the code at the same addresses, and symbols by which objdump starts anew at each function.
 EXECUTABLES = [("server-go1.19", None), ("server-go1.27", None), ("server-go1.27-stripped", "server-go1.27"),
                ("server-go1.24-stripped", "server-go1.24"), ("burn-cpp", None), ("burn-cpp-pie", None)]
-# Assembly. Functions of crypto/internal/boring/sig hold bytes that are no code; the others change the stack's depth where
-# no instruction ends, so the library, which checks the code of a stripped executable by it, does without them.
+# Assembly. Functions of crypto/internal/boring/sig hold bytes that are no code; the others change the stack's depth
+# where no instruction ends, so the library, which checks the code of a stripped executable by it, does without them.
 REFUSED = ("crypto/internal/boring/sig.", "go:textfips", "runtime.cgoSigtramp", "runtime.sigreturn__sigaction",
            "vendor/golang.org/x/crypto/chacha20poly1305.")
 

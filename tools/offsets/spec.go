@@ -25,6 +25,7 @@ type spec struct {
 	folder   string
 	module   string
 	oldest   version   // older ones are left out
+	before   *version  // this one and newer ones are left out
 	from     string    // the module whose releases name the versions, where this one has no tags
 	also     []version // that the proxy serves, but does not list
 	newest   []string  // dependencies that are taken at their newest version, so that builds share them
@@ -107,6 +108,12 @@ func (s *spec) readDirective(words []string) error {
 		if s.oldest, ok = parseVersion(arguments[0]); !ok {
 			return fmt.Errorf("not a version")
 		}
+	case "before":
+		v, ok := parseVersion(arguments[0])
+		if !ok {
+			return fmt.Errorf("not a version")
+		}
+		s.before = &v
 	case "also":
 		for _, text := range arguments {
 			v, ok := parseVersion(text)

@@ -69,7 +69,9 @@ func (s *spec) findVersions() ([]version, error) {
 	versions = append(versions, s.also...)
 	slices.SortFunc(versions, compareVersions)
 	versions = slices.CompactFunc(versions, func(a, b version) bool { return compareVersions(a, b) == 0 })
-	versions = slices.DeleteFunc(versions, func(v version) bool { return compareVersions(v, s.oldest) < 0 })
+	versions = slices.DeleteFunc(versions, func(v version) bool {
+		return compareVersions(v, s.oldest) < 0 || (s.before != nil && compareVersions(v, *s.before) >= 0)
+	})
 	if len(versions) == 0 {
 		return nil, fmt.Errorf("the module proxy serves no version of %s from %s on", s.module, s.oldest.text)
 	}

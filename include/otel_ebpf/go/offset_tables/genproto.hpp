@@ -11,19 +11,12 @@
 namespace otel_ebpf::go::detail {
 
 // Measured by 1.26.8.
-inline constexpr std::array<OffsetRelease, 12> genproto_offsets_releases = {{
+inline constexpr std::array<OffsetRelease, 5> genproto_offsets_releases = {{
     {{2020, 526, 211855}, true},
     {{2022, 1118, 155620}, false},
     {{2023, 110, 181048}, false},
     {{2023, 306, 155012}, false},
-    {{2023, 410, 155749}, false},
-    {{2023, 526, 161137}, false},
-    {{2023, 711, 160842}, false},
-    {{2023, 822, 172742}, false},
-    {{2023, 1002, 182017}, false},
-    {{2023, 1106, 174013}, false},
-    {{2024, 123, 12728}, false},
-    {{2024, 227, 224415}, true},
+    {{2023, 410, 155749}, true},
 }};
 
 inline constexpr std::array<OffsetRun, 4> genproto_offsets_runs = {{
