@@ -207,13 +207,17 @@ private:
     }
 
     Result<void> read_segments(std::uint64_t count) {
+        constexpr std::uint64_t max_segments = 65536 / sizeof(Elf64_Phdr);  // fs/binfmt_elf.c: load_elf_phdrs()
         if (count == 0) return fail(Stage::target, "is not an executable: it has no program headers");
+        if (count > max_segments)
+            return fail(Stage::target, "has " + std::to_string(count) + " program headers: Linux runs no such file");
         if (header_.e_phentsize != sizeof(Elf64_Phdr))
             return fail(Stage::target,
                         "is a damaged ELF file: program headers of " + std::to_string(header_.e_phentsize) + " bytes");
         auto table = source_.read(header_.e_phoff, count * sizeof(Elf64_Phdr));
         if (!table) return tl::unexpected(std::move(table).error());
         segments_.reserve(count);
+        std::uint64_t loaded_bytes = 0;
         for (std::uint64_t i = 0; i < count; ++i) {
             const auto segment = load<Elf64_Phdr>(table->bytes(), i * sizeof(Elf64_Phdr));
             if (segment.p_type == PT_LOAD || segment.p_type == PT_NOTE) {
@@ -223,6 +227,11 @@ private:
                     return fail(Stage::target, "is a damaged ELF file: absurd size of segment " + std::to_string(i));
             }
             segments_.push_back(segment);
+            if (segment.p_type != PT_LOAD) continue;
+            // Whoever searches what is loaded reads each segment. Real ones share a page at most.
+            loaded_bytes += segment.p_filesz;
+            if (loaded_bytes > 2 * source_.size())
+                return fail(Stage::target, "is a damaged ELF file: it loads the same bytes several times");
         }
         return {};
     }

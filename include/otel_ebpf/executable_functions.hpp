@@ -156,9 +156,9 @@ private:
         bool is_full = false;
 
         bool add(Function function) {
-            constexpr std::size_t max_bytes = 8 << 20;
+            constexpr std::size_t max_functions = 4096, max_bytes = 8 << 20;
             bytes += sizeof(Function) + function.name.size();
-            is_full = bytes > max_bytes;
+            is_full = functions.size() == max_functions || bytes > max_bytes;
             if (!is_full) functions.push_back(std::move(function));
             return !is_full;
         }

@@ -110,7 +110,8 @@ TEST_CASE("elf: absurd offsets, sizes and counts are refused") {
     contains(damaged(first_segment + offsetof(Elf64_Phdr, p_memsz), std::uint64_t{0}), "absurd size");
     contains(damaged(first_segment + offsetof(Elf64_Phdr, p_memsz), UINT64_MAX), "absurd size");
     contains(damaged(offsetof(Elf64_Ehdr, e_phnum), std::uint16_t{0}), "no program headers");
-    contains(damaged(offsetof(Elf64_Ehdr, e_phnum), std::uint16_t{65000}), "is truncated");
+    contains(damaged(offsetof(Elf64_Ehdr, e_phnum), std::uint16_t{65000}), "65000 program headers");
+    contains(damaged(offsetof(Elf64_Ehdr, e_phnum), std::uint16_t{1000}), "is truncated");
     contains(damaged(offsetof(Elf64_Ehdr, e_shnum), std::uint16_t{65000}), "is truncated");
     contains(damaged(offsetof(Elf64_Ehdr, e_shstrndx), std::uint16_t{999}), "does not exist");
     contains(damaged(offsetof(Elf64_Ehdr, e_phentsize), std::uint16_t{1}), "is a damaged ELF file");

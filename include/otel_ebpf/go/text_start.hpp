@@ -21,6 +21,8 @@ namespace otel_ebpf::go {
 // Refuses a function whose code is not what the table says of it; `text_start` is that of find_text_start().
 inline Result<void> check_function_at(const ElfFile& elf, const FunctionIndex& functions,
                                       const FunctionIndex::Entry& entry, std::uint64_t text_start) {
+    constexpr std::uint32_t max_bytes = 4 << 20;  // the largest generated functions have about 2 MB
+    if (entry.distance() > max_bytes) return detail::not_this_function("more than any function has");
     const std::uint64_t vaddr = text_start + entry.offset;
     if (!elf.is_code(vaddr, entry.distance())) return detail::not_this_function("no code there");
     auto code = elf.bytes_at(vaddr, entry.distance());
