@@ -140,11 +140,7 @@ TEST_CASE("offset_lookup: of a replaced module, what replaces it counts") {
     CHECK(contains(replaced("../grpc").refusal(stream), "../grpc (a local folder)"));
 }
 
-<<<<<<< HEAD
-TEST_CASE("offset_lookup: a stripped program's modules are in the table, which says what its twin's DWARF says") {
-=======
 TEST_CASE("offset_lookup: a stripped program's modules are in the table, which says what its plain twin's DWARF says") {
->>>>>>> offsets
     const std::string plain = test_target("xnet-go1.26"), stripped = test_target("xnet-go1.26-stripped");
     if (plain.empty() || stripped.empty()) SKIP_TEST("no xnet-go1.26 (OTEL_EBPF_TEST_TARGETS)");
     const auto with_dwarf = Executable::open(plain), without = Executable::open(stripped);
