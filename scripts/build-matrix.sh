@@ -23,7 +23,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 server=$root/tests/targets/server
 
 variants="plain stripped no-dwarf uncompressed-dwarf gnu-stripped trimpath pie pie-stripped cgo cgo-stripped cgo-static
-	cgo-pie cgo-pie-stripped external race amd64-v3 boringcrypto nodwarf5 noswissmap stamped vendored
+	cgo-pie cgo-pie-stripped external race amd64-v3 boringcrypto nodwarf5 noswissmap mapsplitgroup stamped vendored
 	replaced replaced-by-folder packed c-shared"
 
 # The cells to build, one a line.
@@ -157,7 +157,7 @@ finish() {
 		${CC:-cc} -O1 -static-pie -fPIE -DPACKED="\"$work/packed\"" -DUNPACKED_BYTES="$(wc -c <"$work/built")" \
 			-o "$work/built" "$root/tests/targets/packer.c" -lz
 		;;
-	c-shared) ${CC:-cc} -O1 -o "$out/.shared_host" "$root/tests/targets/shared_host.c" -ldl ;;
+	c-shared) ${CC:-cc} -O1 -o "$out/shared_host-$cell" "$root/tests/targets/shared_host.c" -ldl ;;
 	esac
 }
 

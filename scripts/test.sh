@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-# Builds everything and runs all tests that this machine can run: test.sh [--quick] [--no-vm] [--filter TEXT]
+# Builds everything and runs all tests that this machine can run: test.sh [--quick] [--no-vm] [--all-go] [--filter TEXT]
 #
 #   --quick        unit, bpf and lint only
 #   --no-vm        leaves out the tests that boot other kernels
+#   --all-go       Go programs of the first and last patch of every release, in all variants (hours)
 #   --filter TEXT  only tests whose name contains TEXT
 #
 # Results are in build/test-results: JUnit XML and the output of each suite. The last line is
@@ -12,18 +13,24 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-quick=false vm=true filter=
+quick=false vm=true all_go= filter=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=true ;;
 	--no-vm) vm=false ;;
+	--all-go) all_go=--all-go ;;
 	--filter) filter=${2:?--filter needs a text}; shift ;;
-	*) sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+	*) sed -n '4,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 	shift
 done
 
 jobs=${JOBS:-2}
+matrix_limit=2400 live_limit=2400
+if [ -n "$all_go" ]; then
+	export OTEL_EBPF_ALL_GO=1
+	matrix_limit=28800 live_limit=10800
+fi
 build=$PWD/build
 results=$build/test-results
 export OTEL_EBPF_TEST_TARGETS=$build/targets
@@ -100,6 +107,10 @@ else
 fi
 step targets 900 scripts/build-targets.sh "$OTEL_EBPF_TEST_TARGETS"
 
+if ! $quick; then
+	step matrix-targets $matrix_limit scripts/build-matrix.sh $all_go "$OTEL_EBPF_TEST_TARGETS/matrix"
+fi
+
 catch_tests unit build/bin/unit_tests
 catch_tests bpf build/bin/bpf_tests
 ctest_label lint
@@ -111,7 +122,7 @@ if ! $quick; then
 	step asan-build 1800 sh -c "cmake --preset asan && cmake --build build-asan -j$jobs --target unit_tests" &&
 		catch_tests asan build-asan/bin/unit_tests
 	pytest_folder differential 900
-	pytest_folder live 1800
+	pytest_folder live $live_limit
 	if $vm && [ -z "$filter" ]; then
 		run vm 1200 tests/vm/run.sh
 	fi

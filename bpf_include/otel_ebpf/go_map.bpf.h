@@ -30,6 +30,12 @@ struct __oe_swiss_table {
 #define __OE_SLOT_BYTES 40
 #define __OE_GROUP_BYTES (8 + 8 * __OE_SLOT_BYTES)
 
+enum oe_go_map_layout {
+	OE_GO_MAP_BUCKETS,      /* up to go1.23, and GOEXPERIMENT=noswissmap */
+	OE_GO_MAP_GROUPS,       /* go1.24+ */
+	OE_GO_MAP_SPLIT_GROUPS, /* GOEXPERIMENT=mapsplitgroup, go1.27: in a group 8 keys come first, then 8 elems */
+};
+
 /*
  * Up to go1.23, runtime: hmap{count, flags u8, B u8, noverflow u16, hash0 u32, buckets, oldbuckets, ...}; a bucket is 8
  * tophash bytes (filled when >= 5), 8 keys, 8 elems, a pointer to the next. While a map grows, entries are in either array.
@@ -44,6 +50,9 @@ struct __oe_hmap {
 	__u64 old_buckets;
 };
 #define __OE_BUCKET_BYTES (8 + 8 * 16 + 8 * 24 + 8)
+/* In buckets and split groups. */
+#define __OE_KEY_AT(i) (8 + (i) * 16)
+#define __OE_ELEM_AT(i) (8 + 8 * 16 + (i) * 24)
 #define __OE_MIN_TOPHASH 5
 #define __OE_SAME_SIZE_GROW 8
 
@@ -71,7 +80,7 @@ struct oe_go_map_walk {
 	struct oe_go_map_wanted wanted[OE_GO_MAP_WANTED];
 	__u64 incomplete; /* the map is larger than what is walked */
 	/* position */
-	__u64 swiss;
+	__u64 layout;   /* enum oe_go_map_layout */
 	__u64 base;     /* groups of the current table, or the current bucket array */
 	__u64 mask;     /* groups or buckets of it, less one */
 	__u64 dir_ptr;
@@ -150,8 +159,8 @@ OE_NOINLINE int __oe_go_map_bucket_in_pieces(struct oe_go_map_walk *walk, __u64 
 	__oe_go_map_piece(walk, addr, 0, 8);
 	for (i = 0; i < 8; i++)
 		if (walk->chunk[i] >= __OE_MIN_TOPHASH &&
-		    (__oe_go_map_piece(walk, addr, 8 + i * 16, 16) ||
-		     __oe_go_map_piece(walk, addr, 8 + 8 * 16 + i * 24, 24)))
+		    (__oe_go_map_piece(walk, addr, __OE_KEY_AT(i), 16) ||
+		     __oe_go_map_piece(walk, addr, __OE_ELEM_AT(i), 24)))
 			walk->chunk[i] = 0;
 	/* Not there means never written: nil, and the helper zeroes what it can't read. */
 	bpf_probe_read_user(walk->chunk + __OE_BUCKET_BYTES - 8, 8, (const void *)(addr + __OE_BUCKET_BYTES - 8));
@@ -172,6 +181,36 @@ OE_NOINLINE int __oe_go_map_group(struct oe_go_map_walk *walk, __u64 addr)
 	return 0;
 }
 
+OE_NOINLINE int __oe_go_map_split_group_in_pieces(struct oe_go_map_walk *walk, __u64 addr)
+{
+	__u32 i;
+
+	if (!walk)
+		return 0;
+	if (__oe_go_map_piece(walk, addr, 0, 8))
+		__builtin_memset(walk->chunk, 0xff, 8);
+	for (i = 0; i < 8; i++)
+		if (walk->chunk[i] < 0x80 &&
+		    (__oe_go_map_piece(walk, addr, __OE_KEY_AT(i), 16) ||
+		     __oe_go_map_piece(walk, addr, __OE_ELEM_AT(i), 24)))
+			walk->chunk[i] = 0xff;
+	return 0;
+}
+
+OE_NOINLINE int __oe_go_map_split_group(struct oe_go_map_walk *walk, __u64 addr)
+{
+	__u32 i;
+
+	if (!walk)
+		return 0;
+	if (bpf_probe_read_user(walk->chunk, __OE_GROUP_BYTES, (const void *)addr))
+		__oe_go_map_split_group_in_pieces(walk, addr);
+	for (i = 0; i < 8; i++)
+		if (walk->chunk[i] < 0x80)
+			__oe_go_map_slot(walk, __OE_KEY_AT(i), __OE_ELEM_AT(i));
+	return 0;
+}
+
 OE_NOINLINE int __oe_go_map_bucket(struct oe_go_map_walk *walk, __u64 addr)
 {
 	__u32 i;
@@ -182,7 +221,7 @@ OE_NOINLINE int __oe_go_map_bucket(struct oe_go_map_walk *walk, __u64 addr)
 		__oe_go_map_bucket_in_pieces(walk, addr);
 	for (i = 0; i < 8; i++)
 		if (walk->chunk[i] >= __OE_MIN_TOPHASH)
-			__oe_go_map_slot(walk, 8 + i * 16, 8 + 8 * 16 + i * 24);
+			__oe_go_map_slot(walk, __OE_KEY_AT(i), __OE_ELEM_AT(i));
 	walk->chained = *(__u64 *)(walk->chunk + __OE_BUCKET_BYTES - 8);
 	return 0;
 }
@@ -228,10 +267,14 @@ static long __oe_go_map_step(__u32 step, void *context)
 		goto complete;
 	chained = walk->chained;
 	if (!chained && walk->index > walk->mask)
-		if (walk->swiss ? !__oe_go_map_next_table(walk) : !__oe_go_map_next_array(walk))
+		if (walk->layout != OE_GO_MAP_BUCKETS ? !__oe_go_map_next_table(walk) : !__oe_go_map_next_array(walk))
 			goto complete;
-	if (walk->swiss) {
-		__oe_go_map_group(walk, walk->base + walk->index * __OE_GROUP_BYTES);
+	if (walk->layout != OE_GO_MAP_BUCKETS) {
+		addr = walk->base + walk->index * __OE_GROUP_BYTES;
+		if (walk->layout == OE_GO_MAP_SPLIT_GROUPS)
+			__oe_go_map_split_group(walk, addr);
+		else
+			__oe_go_map_group(walk, addr);
 		walk->index++;
 		return 0;
 	}
@@ -252,15 +295,15 @@ OE_INLINE void oe_go_map_begin(struct oe_go_map_walk *walk)
 }
 
 /*
- * Looks for the wanted keys of the map at `map_addr` (a nil map has none), after oe_go_map_begin; swiss: the layout of
- * go1.24+. A wanted entry that is not used must be marked found.
+ * Looks for the wanted keys of the map at `map_addr` (a nil map has none), after oe_go_map_begin; layout: enum
+ * oe_go_map_layout. A wanted entry that is not used must be marked found.
  */
-OE_NOINLINE int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr, bool swiss)
+OE_NOINLINE int oe_go_map_find(struct oe_go_map_walk *walk, __u64 map_addr, __u32 layout)
 {
 	if (!walk || !map_addr)
 		return 0;
-	walk->swiss = swiss;
-	if (swiss) {
+	walk->layout = layout;
+	if (layout != OE_GO_MAP_BUCKETS) {
 		struct __oe_swiss_map map;
 
 		if (oe_read(&map, sizeof(map), map_addr) || !map.used)

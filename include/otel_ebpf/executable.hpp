@@ -182,6 +182,9 @@ public:
                 return fail(Stage::unsupported,
                             named("can't give the address of type " + std::string(query.package) + "." +
                                   std::string(query.type) + ": type addresses are not read yet"));
+            case FactKind::experiment_flag:
+                if (!is_go()) return fail(Stage::unsupported, named("is not a Go executable"));
+                return FactValue{build_info_->has_experiment(query.type) ? 1u : 0u, FactValue::Source::computed};
             case FactKind::version_flag: {
                 auto module = module_version(query.module);
                 if (!module) return tl::unexpected(std::move(module).error());

@@ -10,14 +10,21 @@
 
 namespace otel_ebpf {
 
-enum class FactKind : std::uint8_t { member_offset, type_size, symbol_address, type_address, version_flag };
+enum class FactKind : std::uint8_t {
+    member_offset,
+    type_size,
+    symbol_address,
+    type_address,
+    version_flag,
+    experiment_flag,
+};
 
 // What the BPF side needs to know about an executable.
 struct FactQuery {
     FactKind kind = FactKind::member_offset;
     std::string_view module;     // "std" or a module path
     std::string_view package;    // import path; empty for symbol_address
-    std::string_view type;       // type name, or symbol name
+    std::string_view type;       // type name, or symbol name, or experiment
     std::string_view member;     // may be nested: "pat.str"
     VersionRange versions = {};  // of the module; version_flag: 1 inside the range, 0 outside
     // Layouts: in a minor release that the offset table does not have, and without DWARF, take the value if it is the
@@ -47,6 +54,11 @@ constexpr FactQuery address_of_type(std::string_view package, std::string_view t
 }
 constexpr FactQuery version_in(std::string_view module, VersionRange versions) {
     return {FactKind::version_flag, module, {}, {}, {}, versions};
+}
+
+// 1 where Go was told GOEXPERIMENT=NAME, else 0. What a release has by default is not named in its builds.
+constexpr FactQuery built_with_experiment(std::string_view name) {
+    return {FactKind::experiment_flag, "std", {}, name, {}, {}};
 }
 
 }  // namespace otel_ebpf

@@ -90,6 +90,7 @@ inline std::string fact_name(const FactQuery& what) {
         case FactKind::type_size: return fmt::format("sizeof {}.{}", what.package, what.type);
         case FactKind::symbol_address: return std::string(what.type);
         case FactKind::type_address: return fmt::format("type {}.{}", what.package, what.type);
+        case FactKind::experiment_flag: return fmt::format("GOEXPERIMENT={}", what.type);
         case FactKind::version_flag:
             return fmt::format("{} in [{}, {})", what.module, what.versions.from.to_string(),
                                what.versions.below.to_string());

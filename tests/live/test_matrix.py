@@ -23,8 +23,9 @@ CELLS = subprocess.run([SCRIPT, *OPTIONS, "--list"], capture_output=True, text=T
 MATRIX = TARGETS / "matrix"
 GOID_READER = BUILD / "bin/goid_reader"
 
+NOT_GO = "not a Go program (no Go build information)"
 # What a variant may be refused with. All others have to pass.
-REFUSED = {"packed": "not a Go program (no Go build information)",
+REFUSED = {"packed": NOT_GO,
            "cgo-pie-stripped": "has no .gopclntab section"}
 REQUESTS = 1000
 SERIAL_REQUESTS = 200
@@ -78,8 +79,8 @@ def start(unbuilt):
     """start(CELL, flags...): its server, which ends with the test."""
     started = []
 
-    def run(cell, *args, **kwargs):
-        started.append(Server(cell, *args, program="matrix/server", **kwargs))
+    def run(cell, *args, program="matrix/server"):
+        started.append(Server(cell, *args, program=program))
         return started[-1]
 
     yield run
@@ -162,6 +163,42 @@ def hits_of(agent, server):
         return snapshot() - before
 
 
+def assert_refused(pid, reason):
+    """The agent refuses that process for a reason that the documentation lists."""
+    done = subprocess.run([AGENT, "--pid", str(pid)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=30)
+    assert done.returncode != 0, done.stderr
+    assert reason in done.stderr, done.stderr
+    assert reason in (ROOT / "docs/limits.md").read_text(), f"docs/limits.md does not list: {reason}"
+    return reason
+
+
+@pytest.mark.parametrize("cell", variants_of("c-shared"))
+def test_library(cell, row, unbuilt, start, load, read_goids):
+    """A C program with Go code in a library gives no spans and says so; where its threads keep g is known."""
+    skip_unbuilt(cell, unbuilt, row)
+    library = MATRIX / f"server-{cell}"
+    server = start(cell, library, program="matrix/shared_host")
+    finish_goids = read_goids(server.pid, library)
+    all_answered(load(server, "-n", REQUESTS, targets=["/tell"]))
+    server.get(f"/burn?ms={BURN_MS}")
+    assert_goids(finish_goids(), row, has_c=True)
+    row["result"] = f"refused: {assert_refused(server.pid, NOT_GO)}"
+
+
+@pytest.mark.parametrize("cell", variants_of("vendored", "replaced", "replaced-by-folder"))
+def test_http2_of_another_module(cell, unbuilt, start, attach, load):
+    """golang.org/x/net serves HTTP/2, from wherever the build took it."""
+    if cell in unbuilt:
+        pytest.skip(unbuilt[cell])
+    server = start(cell, "--tls")
+    agent = attach(server)
+    rows = all_answered(load(server, "-n", REQUESTS, "-proto", "h2", "-traceparent", "valid,none"))
+    for span, _ in assert_matches(agent.stop(), rows, path="/"):
+        assert span["http.response.status_code"] == 200, span
+    agent.assert_no_loss()
+
+
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if not cell.endswith("-c-shared")])
 def test_cell(cell, row, unbuilt, start, attach, load, read_goids):
     skip_unbuilt(cell, unbuilt, row)
@@ -205,13 +242,3 @@ def refusal_of(path):
     """Why the agent takes no executable of that path; None when it does."""
     done = subprocess.run([AGENT, "--plan", "--exe", path], capture_output=True, text=True, timeout=30)
     return done.stderr if done.returncode != 0 else None
-
-
-def assert_refused(pid, reason):
-    """The agent refuses that process for a reason that the documentation lists."""
-    done = subprocess.run([AGENT, "--pid", str(pid)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=30)
-    assert done.returncode != 0, done.stderr
-    assert reason in done.stderr, done.stderr
-    assert reason in (ROOT / "docs/limits.md").read_text(), f"docs/limits.md does not list: {reason}"
-    return reason

@@ -138,7 +138,7 @@ __u64 host_stat(enum oe_stat stat)
 	return slot ? *slot : 0;
 }
 
-int host_go_map_find(__u64 map_addr, int swiss, const char *first, const char *second, struct host_found found[2])
+int host_go_map_find(__u64 map_addr, int layout, const char *first, const char *second, struct host_found found[2])
 {
 	const char *keys[OE_GO_MAP_WANTED] = {first, second};
 	struct oe_go_map_walk *walk = malloc(sizeof(*walk));
@@ -150,7 +150,7 @@ int host_go_map_find(__u64 map_addr, int swiss, const char *first, const char *s
 		walk->wanted[i].key_len = strlen(keys[i]);
 		memcpy(walk->wanted[i].key, keys[i], walk->wanted[i].key_len);
 	}
-	oe_go_map_find(walk, map_addr, swiss);
+	oe_go_map_find(walk, map_addr, layout);
 	for (i = 0; i < OE_GO_MAP_WANTED; i++) {
 		found[i].found = walk->wanted[i].found;
 		found[i].ptr = walk->wanted[i].value.ptr;

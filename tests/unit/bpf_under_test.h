@@ -80,7 +80,7 @@ struct host_found {
 };
 
 /* Looks for two keys of at most 15 bytes; true when the whole map was seen or both were found. */
-int host_go_map_find(__u64 map_addr, int swiss, const char *first, const char *second, struct host_found found[2]);
+int host_go_map_find(__u64 map_addr, int layout, const char *first, const char *second, struct host_found found[2]);
 
 /* ---- net/http ---- */
 

@@ -96,6 +96,14 @@ TEST_CASE("buildinfo: experiments are seen in the version and in the settings") 
     CHECK(go::BuildInfo{"go1.26.3-X:boringcrypto", {}, {}, {}, {}}.has_experiments());
     CHECK(go::BuildInfo{"go1.24 X:noswissmap", {}, {}, {}, {}}.has_experiments());
     CHECK(go::BuildInfo{"go1.24", {}, {}, {}, {{"GOEXPERIMENT", "noswissmap"}}}.has_experiments());
+    for (const go::BuildInfo& info : {go::BuildInfo{"go1.27.3-X:aliastypeparams,mapsplitgroup", {}, {}, {}, {}},
+                                      go::BuildInfo{"go1.24 X:mapsplitgroup,b", {}, {}, {}, {}},
+                                      go::BuildInfo{"go1.27", {}, {}, {}, {{"GOEXPERIMENT", "a,mapsplitgroup"}}}}) {
+        CHECK(info.has_experiment("mapsplitgroup"));
+        CHECK_FALSE(info.has_experiment("split"));
+        CHECK_FALSE(info.has_experiment("noswissmap"));
+    }
+    CHECK_FALSE(go::BuildInfo{"go1.27.3", {}, {}, {}, {}}.has_experiment("mapsplitgroup"));
 }
 
 TEST_CASE("buildinfo: damaged sizes are refused") {

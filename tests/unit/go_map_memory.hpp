@@ -19,11 +19,12 @@ using HeaderFields = std::vector<HeaderField>;
 
 class GoMapBuilder {
 public:
-    GoMapBuilder(TargetMemory& memory, std::uint32_t seed) : memory_(memory), random_(seed) {}
+    GoMapBuilder(TargetMemory& memory, std::uint32_t seed, bool split_groups = false)
+        : memory_(memory), random_(seed), split_groups_(split_groups) {}
 
     // internal/runtime/maps of go1.24+. tables 0: one group of up to 8, as maps begin; else a directory of so many
     // entries, in which a table may be named twice, as it is before it splits. Deleted slots are tombstones (0xfe) that
-    // still hold the key, never used ones are 0x80.
+    // still hold the key, never used ones are 0x80. Split groups have their keys first, then their elems.
     std::uint64_t swiss(const HeaderFields& fields, std::size_t tables = 0, bool tables_named_twice = false) {
         const std::uint64_t map = memory_.allocate(48);
         memory_.put(map, std::uint64_t{fields.size()});
@@ -91,15 +92,16 @@ private:
         std::vector<std::uint64_t> slots = {0, 1, 2, 3, 4, 5, 6, 7};
         std::shuffle(slots.begin(), slots.end(), random_);
         for (std::size_t i = 0; i < 8; ++i) {
-            const std::uint64_t slot = addr + 8 + slots[i] * slot_bytes;
+            const std::uint64_t key = addr + 8 + slots[i] * (split_groups_ ? 16 : slot_bytes);
+            const std::uint64_t elem = split_groups_ ? addr + 8 + 8 * 16 + slots[i] * 24 : key + 16;
             if (i < fields.size()) {
                 memory_.put(addr + slots[i], std::uint8_t(random_() & 0x7f));
-                memory_.put_string(slot, fields[i].key);
-                put_value(slot + 16, fields[i].values);
+                memory_.put_string(key, fields[i].key);
+                put_value(elem, fields[i].values);
             } else if (random_() % 2 == 0) {
                 memory_.put(addr + slots[i], std::uint8_t{0xfe});
-                memory_.put_string(slot, random_() % 2 == 0 ? "Traceparent" : "User-Agent");
-                put_value(slot + 16, {"deleted"});
+                memory_.put_string(key, random_() % 2 == 0 ? "Traceparent" : "User-Agent");
+                put_value(elem, {"deleted"});
             }
         }
     }
@@ -152,4 +154,5 @@ private:
 
     TargetMemory& memory_;
     std::mt19937 random_;
+    bool split_groups_;
 };

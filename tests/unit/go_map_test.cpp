@@ -11,6 +11,9 @@
 
 namespace {
 
+// enum oe_go_map_layout
+constexpr int buckets = 0, groups = 1, split_groups = 2;
+
 HeaderFields fields(std::size_t count) {
     HeaderFields all;
     for (std::size_t i = 0; i < count; ++i) all.push_back({"X-Header-" + std::to_string(i), {"value"}});
@@ -22,9 +25,9 @@ struct Found {
     host_found first{}, second{};
 };
 
-Found find(std::uint64_t map, bool swiss, const char* first = "Traceparent", const char* second = "User-Agent") {
+Found find(std::uint64_t map, int kind, const char* first = "Traceparent", const char* second = "User-Agent") {
     host_found found[2] = {};
-    const bool whole = host_go_map_find(map, swiss, first, second, found) != 0;
+    const bool whole = host_go_map_find(map, kind, first, second, found) != 0;
     return {whole, found[0], found[1]};
 }
 
@@ -38,20 +41,26 @@ std::string text_of(const HostKernel& kernel, const host_found& found) {
     return text;
 }
 
-// Every layout of a map with these fields; `visit` gets its address and whether it is of go1.24+.
+// Every layout of a map with these fields; `visit` gets its address and its enum oe_go_map_layout.
 template <class Visit>
 void for_each_layout(HostKernel& kernel, const HeaderFields& all, std::uint32_t seed, Visit visit) {
     using Growth = GoMapBuilder::Growth;
     GoMapBuilder build(kernel.memory, seed);
-    if (all.size() <= 8) visit(build.swiss(all), true, "one group");
+    GoMapBuilder build_split(kernel.memory, seed, true);
+    if (all.size() <= 8) {
+        visit(build.swiss(all), groups, "one group");
+        visit(build_split.swiss(all), split_groups, "one split group");
+    }
     for (const std::size_t tables : {1U, 2U, 4U}) {
-        visit(build.swiss(all, tables), true, "directory");
-        visit(build.swiss(all, tables, true), true, "directory with tables named twice");
+        visit(build.swiss(all, tables), groups, "directory");
+        visit(build.swiss(all, tables, true), groups, "directory with tables named twice");
+        visit(build_split.swiss(all, tables), split_groups, "directory of split groups");
     }
     for (const unsigned log2_buckets : {0U, 1U, 3U, 5U}) {
-        visit(build.buckets(all, log2_buckets), false, "buckets");
-        visit(build.buckets(all, log2_buckets, Growth::same_size), false, "buckets that grow at the same size");
-        if (log2_buckets != 0) visit(build.buckets(all, log2_buckets, Growth::doubling), false, "buckets that double");
+        visit(build.buckets(all, log2_buckets), buckets, "buckets");
+        visit(build.buckets(all, log2_buckets, Growth::same_size), buckets, "buckets that grow at the same size");
+        if (log2_buckets != 0)
+            visit(build.buckets(all, log2_buckets, Growth::doubling), buckets, "buckets that double");
     }
 }
 
@@ -64,9 +73,9 @@ TEST_CASE("go map: finds what is there, in every layout") {
         all.insert(all.begin() + static_cast<std::ptrdiff_t>(others / 2), {"Traceparent", {"00-ab", "second"}});
         all.push_back({"User-Agent", {"curl"}});
         for (std::uint32_t seed = 0; seed < 5; ++seed)
-            for_each_layout(kernel, all, seed, [&](std::uint64_t map, bool swiss, const char* layout) {
+            for_each_layout(kernel, all, seed, [&](std::uint64_t map, int kind, const char* layout) {
                 INFO(layout << ", " << others << " other keys, seed " << seed);
-                const Found found = find(map, swiss);
+                const Found found = find(map, kind);
                 CHECK(found.whole);
                 CHECK(text_of(kernel, found.first) == "00-ab");
                 CHECK(found.first.len == 2);
@@ -85,9 +94,9 @@ TEST_CASE("go map: does not find what is not there, nor what was deleted") {
         all.push_back({"Traceparen", {"shorter"}});
         all.push_back({"", {"empty"}});
         all.push_back({std::string("Traceparen\0", 11), {"same length"}});
-        for_each_layout(kernel, all, 1, [&](std::uint64_t map, bool swiss, const char* layout) {
+        for_each_layout(kernel, all, 1, [&](std::uint64_t map, int kind, const char* layout) {
             INFO(layout << ", " << count << " keys");
-            const Found found = find(map, swiss);
+            const Found found = find(map, kind);
             CHECK(found.whole);
             CHECK(found.first.found == 0);
             CHECK(found.second.found == 0);
@@ -98,9 +107,9 @@ TEST_CASE("go map: does not find what is not there, nor what was deleted") {
 TEST_CASE("go map: keys of other lengths are told apart") {
     HostKernel kernel;
     for_each_layout(kernel, {{"B3", {"short"}}, {"Fifteen-Letters", {"long"}}}, 1,
-                    [&](std::uint64_t map, bool swiss, const char* layout) {
+                    [&](std::uint64_t map, int kind, const char* layout) {
                         INFO(layout);
-                        const Found found = find(map, swiss, "B3", "Fifteen-Letters");
+                        const Found found = find(map, kind, "B3", "Fifteen-Letters");
                         CHECK(text_of(kernel, found.first) == "short");
                         CHECK(text_of(kernel, found.second) == "long");
                     });
@@ -108,9 +117,9 @@ TEST_CASE("go map: keys of other lengths are told apart") {
 
 TEST_CASE("go map: nil and empty maps have nothing") {
     HostKernel kernel;
-    for (const bool swiss : {false, true}) {
-        CHECK(find(0, swiss).first.found == 0);
-        CHECK(find(kernel.memory.allocate(48), swiss).first.found == 0);
+    for (const int kind : {buckets, groups}) {
+        CHECK(find(0, kind).first.found == 0);
+        CHECK(find(kernel.memory.allocate(48), kind).first.found == 0);
     }
     CHECK(kernel.reads == 2);  // of the empty ones; nil costs nothing
     CHECK(host_stat(OE_STAT_READ_FAULT) == 0);
@@ -121,7 +130,7 @@ TEST_CASE("go map: a map of up to 8 keys costs one read beside those of matching
     const std::uint64_t map =
         GoMapBuilder(kernel.memory, 1).swiss({{"A", {"1"}}, {"Traceparent", {"2"}}, {"Bcd", {"3"}}});
     kernel.reads = 0;
-    find(map, true, "Traceparent", "Cookie");
+    find(map, groups, "Traceparent", "Cookie");
     CHECK(kernel.reads == 3);  // the map, its group, the key of the right length
 }
 
@@ -138,7 +147,17 @@ TEST_CASE("go map: what was never written may be missing") {
         kernel.memory.put(group, 0x8080808080808011ULL);
         kernel.memory.put(group + 8, words);
         kernel.memory.put(map + 16, group);
-        CHECK(text_of(kernel, find(map, true).first) == "00-ab");
+        CHECK(text_of(kernel, find(map, groups).first) == "00-ab");
+    }
+    SECTION("a split group") {
+        const std::uint64_t group = kernel.memory.allocate(8 + 8 * 16 + 24);  // up to the first elem
+        kernel.memory.put(group, 0x8080808080808011ULL);
+        kernel.memory.put(group + 8, key);
+        kernel.memory.put(group + 16, std::uint64_t{11});
+        kernel.memory.put(group + 8 + 8 * 16, value);
+        kernel.memory.put(group + 8 + 8 * 16 + 8, std::uint64_t{1});
+        kernel.memory.put(map + 16, group);
+        CHECK(text_of(kernel, find(map, split_groups).first) == "00-ab");
     }
     SECTION("a bucket") {
         const std::uint64_t bucket = kernel.memory.allocate(8 + 8 * 16 + 24);  // up to the first value
@@ -148,7 +167,7 @@ TEST_CASE("go map: what was never written may be missing") {
         kernel.memory.put(bucket + 8 + 8 * 16, value);
         kernel.memory.put(bucket + 8 + 8 * 16 + 8, std::uint64_t{1});
         kernel.memory.put(map + 16, bucket);
-        CHECK(text_of(kernel, find(map, false).first) == "00-ab");
+        CHECK(text_of(kernel, find(map, buckets).first) == "00-ab");
     }
     CHECK(host_stat(OE_STAT_READ_FAULT) == 0);
 }
@@ -157,9 +176,9 @@ TEST_CASE("go map: the walk of a huge map ends, and says that it did not see all
     HostKernel kernel;
     GoMapBuilder build(kernel.memory, 1);
     const HeaderFields all = fields(12'000);
-    for (const auto& [map, swiss] : {std::pair{build.swiss(all, 4), true}, {build.buckets(all, 11), false}}) {
+    for (const auto& [map, kind] : {std::pair{build.swiss(all, 4), groups}, {build.buckets(all, 11), buckets}}) {
         kernel.reads = 0;
-        const Found found = find(map, swiss);
+        const Found found = find(map, kind);
         CHECK_FALSE(found.whole);
         CHECK(found.first.found == 0);
         CHECK(kernel.reads < 20'000);
@@ -172,7 +191,7 @@ TEST_CASE("go map: a chain that loops ends") {
     std::uint64_t bucket = 0;
     REQUIRE(kernel.memory.read(map + 16, &bucket, sizeof(bucket)));
     kernel.memory.put(bucket + 8 + 8 * 16 + 8 * 24, bucket);
-    CHECK_FALSE(find(map, false).whole);
+    CHECK_FALSE(find(map, buckets).whole);
 }
 
 TEST_CASE("go map: damaged words neither crash the walk nor keep it") {
@@ -182,13 +201,13 @@ TEST_CASE("go map: damaged words neither crash the walk nor keep it") {
         HeaderFields all = fields(random() % 30);
         all.push_back({"Traceparent", {"00-ab"}});
         for_each_layout(kernel, all, static_cast<std::uint32_t>(round),
-                        [&](std::uint64_t map, bool swiss, const char*) {
+                        [&](std::uint64_t map, int kind, const char*) {
                             const std::uint64_t word = random() % 3 == 0   ? ~0ULL
                                                        : random() % 2 == 0 ? std::uint64_t{random()} << 32 | random()
                                                                            : random() % 64;
                             kernel.memory.put(map + 8 * (random() % 4), word);
                             kernel.reads = 0;
-                            find(map, swiss);
+                            find(map, kind);
                             CHECK(kernel.reads < 20'000);
                         });
     }
@@ -204,9 +223,9 @@ TEST_CASE("go map: what is found under read faults is true") {
         all.push_back({"User-Agent", {"curl"}});
         kernel.read_fails = [&random, often = 1 + random() % 30] { return random() % often == 0; };
         for_each_layout(kernel, all, static_cast<std::uint32_t>(round),
-                        [&](std::uint64_t map, bool swiss, const char* layout) {
+                        [&](std::uint64_t map, int kind, const char* layout) {
                             INFO(layout << ", round " << round);
-                            const Found found = find(map, swiss);
+                            const Found found = find(map, kind);
                             if (found.first.found != 0) CHECK(text_of(kernel, found.first) == "00-ab");
                             if (found.second.found != 0) CHECK(text_of(kernel, found.second) == "curl");
                             found_some += found.first.found;

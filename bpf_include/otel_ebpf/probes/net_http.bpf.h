@@ -89,6 +89,8 @@ const volatile __u16 oe_f_http2_x_attached __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_http_route_attached __weak = OE_NO_SLOT; /* 1: ServeMux reports routes */
 const volatile __u16 oe_f_go_swiss_maps __weak = OE_NO_SLOT;
 const volatile __u16 oe_f_go_bucket_maps __weak = OE_NO_SLOT;
+const volatile __u16 oe_f_go_no_swiss_maps __weak = OE_NO_SLOT;    /* 1: built with that experiment */
+const volatile __u16 oe_f_go_split_groups __weak = OE_NO_SLOT;     /* likewise */
 
 const volatile __u8 oe_o_http_user_agent __weak = 1;
 
@@ -185,18 +187,28 @@ bad:
 	return 0;
 }
 
+/* enum oe_go_map_layout; -1 when it is not known. */
+OE_INLINE int __oe_http_map_layout(const struct oe_exe *exe)
+{
+	if (oe_fact(exe, oe_f_go_bucket_maps) == 1 || oe_fact(exe, oe_f_go_no_swiss_maps) == 1)
+		return OE_GO_MAP_BUCKETS;
+	if (oe_fact(exe, oe_f_go_swiss_maps) != 1)
+		return -1;
+	return oe_fact(exe, oe_f_go_split_groups) == 1 ? OE_GO_MAP_SPLIT_GROUPS : OE_GO_MAP_GROUPS;
+}
+
 /* Finds traceparent and User-Agent in the header map. */
 OE_NOINLINE int __oe_http_find_headers(const struct oe_hit *hit, struct oe_live_span *span, __u64 header_map)
 {
 	struct oe_go_map_walk *walk;
-	bool swiss;
+	int layout;
 
 	if (!hit || !span)
 		return 0;
 	walk = (struct oe_go_map_walk *)(span->record + OE_HTTP_SCRATCH_AT);
 	oe_go_map_begin(walk);
-	swiss = oe_fact(hit->exe, oe_f_go_swiss_maps) == 1;
-	if (!swiss && oe_fact(hit->exe, oe_f_go_bucket_maps) != 1) {
+	layout = __oe_http_map_layout(hit->exe);
+	if (layout < 0) {
 		oe_count(OE_STAT_FACT_MISSING);
 		return 0;
 	}
@@ -208,7 +220,7 @@ OE_NOINLINE int __oe_http_find_headers(const struct oe_hit *hit, struct oe_live_
 	} else {
 		walk->wanted[1].found = 1;
 	}
-	oe_go_map_find(walk, header_map, swiss);
+	oe_go_map_find(walk, header_map, layout);
 	if (walk->incomplete)
 		oe_count(OE_STAT_HEADERS_INCOMPLETE);
 	return 0;

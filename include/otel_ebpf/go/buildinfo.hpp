@@ -46,6 +46,18 @@ struct BuildInfo {
             if (key == name) return value;
         return {};
     }
+    // Whether GOEXPERIMENT named it: "go1.26.3-X:a,b", "go1.24 X:a,b", or the setting "a,b".
+    [[nodiscard]] bool has_experiment(std::string_view name) const {
+        const std::string_view version = go_version;
+        const std::size_t at = version.find("X:");
+        for (std::string_view list : {at == version.npos ? std::string_view() : version.substr(at + 2),
+                                      setting("GOEXPERIMENT")})
+            while (!list.empty()) {
+                if (list.substr(0, list.find(',')) == name) return true;
+                list.remove_prefix(std::min(list.find(','), list.size() - 1) + 1);
+            }
+        return false;
+    }
     // Built with GOEXPERIMENT: layouts may differ from those of the plain release.
     [[nodiscard]] bool has_experiments() const {
         return go_version.find("X:") != std::string::npos || !setting("GOEXPERIMENT").empty();

@@ -186,6 +186,8 @@ inline constexpr Fact<S> server_facts[] = {
     {&Rodata<S>::oe_f_go_swiss_maps,
      version_in("std", version_between({1, 24, 0, false}, {1, 28, 0, false})), false},
     {&Rodata<S>::oe_f_go_bucket_maps, version_in("std", below_version(1, 24)), false},
+    {&Rodata<S>::oe_f_go_no_swiss_maps, built_with_experiment("noswissmap"), false},
+    {&Rodata<S>::oe_f_go_split_groups, built_with_experiment("mapsplitgroup"), false},
     {.slot = &Rodata<S>::oe_f_http2_attached, .group = "http2"},
     {.slot = &Rodata<S>::oe_f_http2_x_attached, .group = "http2_x_net"},
     {.slot = &Rodata<S>::oe_f_http_route_attached, .group = "route"},
