@@ -7,6 +7,7 @@
 #   burner-goX.Y, burner-goX.Y-stripped   tests/targets/burner, likewise
 #   labels-goX.Y                          tests/targets/labels, by each Go release
 #   xnet-goX.Y, xnet-goX.Y-stripped       tests/targets/xnet, which needs modules from the Go proxy
+#   server-arm64-goX.Y, ...-stripped      tests/targets/server for arm64
 #   client                                tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-goX.Y-external-pie               likewise, stripped, linked by the C linker
@@ -102,6 +103,13 @@ for release in 1.19.13 1.27.3; do
 done
 build_go xnet-go1.26 "$root/tests/targets/xnet" 1.26.8
 build_go xnet-go1.26-stripped "$root/tests/targets/xnet" 1.26.8 "-s -w"
+(
+	export GOARCH=arm64
+	for release in $releases; do
+		build_go "server-arm64-go${release%.*}" "$root/tests/targets/server" "$release"
+		build_go "server-arm64-go${release%.*}-stripped" "$root/tests/targets/server" "$release" "-s -w"
+	done
+)
 build_go client "$root/tests/targets/client" 1.26.8
 build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
 

@@ -50,7 +50,7 @@ void print_sites(const site::Code& code, site::KernelRelease kernel, const std::
     std::set<std::uint64_t> callees;
     for (const auto& instruction : function->instructions) {
         fmt::print("{:x}", instruction.encoding.length);
-        if (instruction.flow == site::x86_64::Flow::call) callees.insert(instruction.target);
+        if (instruction.flow == site::Flow::call) callees.insert(instruction.target);
     }
     fmt::print("\n");
     const auto is_morestack = [&](std::uint64_t vaddr) { return morestack.contains(vaddr); };

@@ -88,9 +88,9 @@ TEST_CASE("image: callers are the same in what is kept as in the whole file") {
                 const auto bytes = (*executable)->code(function);
                 if (!bytes) continue;
                 const site::Code code{function.vaddr, *bytes, function.name};
-                const auto expected = site::x86_64::callers_of(code, whole.view());
+                const auto expected = site::callers_of(site::Arch::x86_64, code, whole.view());
                 CAPTURE(path, function.name);
-                CHECK(text_of(site::x86_64::callers_of(code, image->view())) == text_of(expected));
+                CHECK(text_of(site::callers_of(site::Arch::x86_64, code, image->view())) == text_of(expected));
                 closed += expected.has_value();
                 for (const site::CallerSite& caller : expected ? *expected : std::vector<site::CallerSite>())
                     calls += caller.call_vaddrs.size();

@@ -54,7 +54,7 @@ inline Result<InstructionEnds> instruction_ends_x86_64(std::uint64_t vaddr, std:
     InstructionEnds ends(code.size());
     for (const site::x86_64::Instruction& instruction : function->instructions) {
         const bool is_nop = instruction.encoding.map == OpcodeMap::one_byte && instruction.encoding.opcode == 0x90;
-        const bool moves = (instruction.writes & site::x86_64::bit(site::x86_64::rsp)) != 0;
+        const bool moves = (instruction.writes & site::bit(site::x86_64::rsp)) != 0;
         const Kind kind = !instruction.falls_through() ? Kind::leaves : moves ? Kind::moves_stack : Kind::other;
         ends.add(instruction.offset, instruction.end(), kind, is_nop);
     }
