@@ -8,6 +8,7 @@
 #   labels-goX.Y                          tests/targets/labels, by each Go release
 #   client                                tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
+#   burn-goX.Y-external-pie               likewise, stripped, linked by the C linker
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
 #   context-reader                        examples/03-context-map/readers/go, which needs modules from the Go proxy
 #   bad-*                                 files and programs that an agent has to refuse
@@ -82,6 +83,22 @@ done
 	export GOFLAGS=-buildmode=pie
 	build_go burn-go1.26-pie "$root/tests/targets/burn" 1.26.8 "-s -w"
 )
+# Linked by the C linker, which leaves pointers to relocations. Not built where there is no C compiler.
+for release in 1.19.13 1.27.3; do
+	name=burn-go${release%.*}-external-pie
+	up_to_date "$out/$name" "$root/tests/targets/burn" && continue
+	mod=$out/.$name.mod
+	sed "s/^go .*/go ${release%.*}/" "$root/tests/targets/burn/go.mod" >"$mod"
+	if [ -n "$go" ] && log=$(cd "$root/tests/targets/burn" && GOTOOLCHAIN=$(toolchain "$release") CGO_ENABLED=1 \
+		"$go" build -buildvcs=false -modfile="$mod" -buildmode=pie -ldflags="-linkmode=external -s -w" \
+		-o "$out/$name" . 2>&1); then
+		touch "$out/$name"
+		echo "built $name"
+	else
+		echo "SKIPPED: build $name: $(printf '%s' "${log:-no go in PATH}" | tail -1)"
+	fi
+	rm -f "$mod" "${mod%.mod}.sum"
+done
 build_go client "$root/tests/targets/client" 1.26.8
 build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
 

@@ -94,12 +94,19 @@ public:
         return vaddr - segment->p_vaddr + segment->p_offset;
     }
 
-    // What the loader maps at [vaddr, vaddr + size), before relocation.
-    [[nodiscard]] Result<ByteBuffer> bytes_at(std::uint64_t vaddr, std::uint64_t size) const {
+    // File offset of bytes that are in the file and in one segment.
+    [[nodiscard]] Result<std::uint64_t> offset_of(std::uint64_t vaddr, std::uint64_t size) const {
         const Elf64_Phdr* segment = loaded_at(vaddr, size);
         if (segment == nullptr)
             return fail(Stage::target, "has no " + std::to_string(size) + " bytes at address " + hex(vaddr));
-        return source_.read(vaddr - segment->p_vaddr + segment->p_offset, size);
+        return vaddr - segment->p_vaddr + segment->p_offset;
+    }
+
+    // What the loader maps at [vaddr, vaddr + size), before relocation.
+    [[nodiscard]] Result<ByteBuffer> bytes_at(std::uint64_t vaddr, std::uint64_t size) const {
+        auto offset = offset_of(vaddr, size);
+        if (!offset) return tl::unexpected(std::move(offset).error());
+        return source_.read(*offset, size);
     }
 
     // NT_GNU_BUILD_ID in hex; empty when there is none.

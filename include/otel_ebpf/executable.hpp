@@ -7,13 +7,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -24,16 +21,15 @@
 #include <vector>
 
 #include <otel_ebpf/elf.hpp>
-#include <otel_ebpf/elf_symbols.hpp>
 #include <otel_ebpf/error.hpp>
+#include <otel_ebpf/executable_functions.hpp>
 #include <otel_ebpf/fact.hpp>
 #include <otel_ebpf/fd.hpp>
+#include <otel_ebpf/go/build_version.hpp>
 #include <otel_ebpf/go/buildinfo.hpp>
 #include <otel_ebpf/go/dwarf.hpp>
-#include <otel_ebpf/go/names.hpp>
 #include <otel_ebpf/go/offset_table.hpp>
 #include <otel_ebpf/go/offsets.hpp>
-#include <otel_ebpf/go/pclntab.hpp>
 #include <otel_ebpf/go/text_start.hpp>
 #include <otel_ebpf/go/tls.hpp>
 #include <otel_ebpf/log.hpp>
@@ -60,15 +56,6 @@ struct FileIdentity {
         if (::stat(path.c_str(), &status) != 0) return std::nullopt;
         return of(status);
     }
-};
-
-// `vaddr` is an address of the file, before any load bias. `size` is in bytes, without padding.
-struct Function {
-    std::string name;
-    std::uint64_t vaddr = 0;
-    std::uint64_t size = 0;
-
-    friend bool operator==(const Function&, const Function&) = default;
 };
 
 struct FactValue {
@@ -111,7 +98,7 @@ public:
 
     [[nodiscard]] const FileIdentity& identity() const { return identity_; }
     // runtime.text: what pclntab entries and method tables count from; 0 when not Go.
-    [[nodiscard]] std::uint64_t go_text_start() const { return go_text_start_; }
+    [[nodiscard]] std::uint64_t go_text_start() const { return functions_->go_text_start(); }
     [[nodiscard]] const std::filesystem::path& path() const { return path_; }
     // Descriptor of the file: /proc/self/fd/N reaches it after its path is gone. Owned by the Executable.
     [[nodiscard]] int fd() const { return fd_.get(); }
@@ -122,7 +109,9 @@ public:
 
     [[nodiscard]] bool is_go() const { return build_info_.has_value(); }
     // Without symbols: functions come from the pclntab, offsets from the table only.
-    [[nodiscard]] bool is_stripped() const { return !uses_symbols_; }
+    [[nodiscard]] bool is_stripped() const { return !functions_->uses_symbols(); }
+    // The function table of Go; nullptr when it is not Go, or has symbols and no table that can be read.
+    [[nodiscard]] const go::FunctionIndex* go_functions() const { return functions_->go_functions(); }
     [[nodiscard]] std::string_view go_version_text() const {
         return is_go() ? std::string_view(build_info_->go_version) : std::string_view();
     }
@@ -138,42 +127,35 @@ public:
     [[nodiscard]] const std::optional<go::BuildInfo>& build_info() const { return build_info_; }
 
     // Functions of exactly these names, and their copies in vendor folders, by address. Without .symtab those of Go are
-    // found all the same, others only where they are exported (.dynsym).
+    // found all the same, others only where they are exported (.dynsym). What can't be read is logged, and not found.
     [[nodiscard]] std::vector<Function> find_functions(std::span<const std::string_view> names) const {
-        const go::NameSet wanted(names);
-        std::vector<Function> found;
-        visit_functions([&](std::string_view name, std::uint64_t vaddr, auto size) {
-            if (wanted.contains(name)) found.push_back({std::string(name), vaddr, size()});
-            return true;
-        });
-        std::ranges::sort(found, {}, &Function::vaddr);
-        return found;
+        auto found = functions_->find(names);
+        if (!found) log(LogLevel::error, named(found.error().what));
+        return found ? std::move(*found) : std::vector<Function>();
     }
 
     // Calls visit(name, vaddr, size) for each function until it returns false; `name` is valid during the call.
     template <class Visit>
     void for_each_function(Visit&& visit) const {
-        visit_functions([&](std::string_view name, std::uint64_t vaddr, auto size) {
-            return visit(name, vaddr, std::uint64_t{size()});
-        });
+        auto done = functions_->for_each(visit);
+        if (!done) log(LogLevel::error, named(done.error().what));
     }
 
     // The function whose code covers `vaddr`.
     [[nodiscard]] std::optional<Function> function_at(std::uint64_t vaddr) const {
-        std::optional<Function> found;
-        visit_functions([&](std::string_view name, std::uint64_t begin, auto size) {
-            if (vaddr < begin || vaddr - begin >= size()) return true;
-            found = Function{std::string(name), begin, size()};
-            return false;
-        });
-        return found;
+        auto found = functions_->at(vaddr);
+        if (!found) log(LogLevel::error, named(found.error().what));
+        return found ? std::move(*found) : std::nullopt;
     }
 
+    // Refuses a function of a stripped Go executable whose code is not what its function table says: no site in it can
+    // be trusted then.
     [[nodiscard]] Result<std::vector<std::byte>> code(const Function& function) const {
         constexpr std::uint64_t max_bytes = 16 << 20;  // the largest generated Go functions have about 2 MB
         if (function.size > max_bytes || !elf_.is_code(function.vaddr, function.size))
             return fail(Stage::symbol,
                         named("has no code for " + function.name + " at " + ElfFile::hex(function.vaddr)));
+        if (auto checked = functions_->check(function); !checked) return failed(std::move(checked).error());
         auto bytes = elf_.bytes_at(function.vaddr, function.size);
         if (!bytes) return failed(std::move(bytes).error());
         const auto view = std::as_const(*bytes).bytes();
@@ -212,8 +194,8 @@ public:
     // Offset of the current g from the thread pointer, in bytes.
     [[nodiscard]] Result<std::int32_t> tls_g_offset() const {
         if (!is_go()) return fail(Stage::unsupported, named("is not a Go executable"));
-        std::uint64_t text_begin = go_text_start_, text_end = go_text_end_;
-        if (uses_symbols_) {
+        std::uint64_t text_begin = functions_->go_text_start(), text_end = functions_->go_text_end();
+        if (text_end == 0) {
             const auto begin = symbol_fact("runtime.text"), end = symbol_fact("runtime.etext");
             if (!begin || !end || begin->value > end->value)
                 return fail(Stage::symbol, named("has no runtime.text and runtime.etext: its Go code can't be found"));
@@ -274,59 +256,37 @@ private:
     [[nodiscard]] Failure failed(Error error) const { return tl::unexpected(about(path_, std::move(error))); }
 
     Result<void> read_go_facts() {
+        functions_.emplace(elf_);
         auto info = go::read_build_info(elf_);
         if (!info) return tl::unexpected(std::move(info).error());
         build_info_ = std::move(*info);
-        const ElfSection* symbols = elf_.section(".symtab");
-        uses_symbols_ = symbols != nullptr;
-        if (!is_go()) return {};
-        auto header = go::read_pclntab_header(elf_);
-        // A symbol table with fewer symbols than there are Go functions was stripped in part.
-        const std::uint64_t function_count = header ? header->function_count : 0;
-        uses_symbols_ = symbols != nullptr && symbols->size / sizeof(Elf64_Sym) > function_count;
-        if (uses_symbols_) {
-            if (const auto start = symbol_fact("runtime.text")) go_text_start_ = start->value;
-            return {};
+        if (!build_info_ && !may_be_go()) return {};
+        const auto header = go::read_pclntab_header(elf_);
+        if (!build_info_) {
+            if (!header) return {};
+            auto version = release_without_build_info(*header);
+            if (!version) return tl::unexpected(std::move(version).error());
+            build_info_.emplace().go_version = std::move(*version);
+            build_info_->has_modules = false;
         }
-        if (!header) return tl::unexpected(std::move(header).error());
-        auto table = go::Pclntab::open(elf_, *header);
-        if (!table) return tl::unexpected(std::move(table).error());
-        auto start = go::find_text_start(elf_, *header, *table);
-        if (!start) return tl::unexpected(std::move(start).error());
-        pclntab_ = *header;
-        go_text_start_ = *start;
-        go_text_end_ = *start + table->entry(table->size());
-        return {};
+        return functions_->open_go(header);
     }
 
-    // Calls visit(name, vaddr, size) with size a function, since it costs something to find out.
-    template <class Visit>
-    void visit_functions(Visit&& visit) const {
-        auto done = uses_symbols_ || !is_go() ? visit_symbols(visit) : visit_pclntab(visit);
-        if (!done) log(LogLevel::error, named(done.error().what));
+    // Whether an executable without build info deserves the search for a function table of Go.
+    [[nodiscard]] bool may_be_go() const {
+        return elf_.sections().empty() || !elf_.go_build_id().empty() || elf_.section(".gopclntab") != nullptr ||
+               elf_.section(".data.rel.ro.gopclntab") != nullptr;
     }
 
-    template <class Visit>
-    Result<void> visit_symbols(Visit& visit) const {
-        auto symbols = uses_symbols_ ? ElfSymbols::open(elf_) : ElfSymbols::open_dynamic(elf_);
-        if (!symbols && !uses_symbols_) return {};  // a static executable without symbols
-        if (!symbols) return tl::unexpected(std::move(symbols).error());
-        symbols->for_each([&](std::string_view name, const Elf64_Sym& symbol) {
-            if (!is_function(symbol) || !elf_.is_code(symbol.st_value, symbol.st_size)) return true;
-            return visit(name, symbol.st_value, [&] { return symbol.st_size; });
-        });
-        return {};
-    }
-
-    template <class Visit>
-    Result<void> visit_pclntab(Visit& visit) const {
-        auto table = go::Pclntab::open(elf_, pclntab_);
-        if (!table) return tl::unexpected(std::move(table).error());
-        for (std::size_t i = 0; i < table->size(); ++i) {
-            const auto size = [&, i] { return std::uint64_t{table->code_size(i)}; };
-            if (!visit(table->name(i), go_text_start_ + table->entry(i), size)) break;
-        }
-        return {};
+    // A release is believed only where the function table has its layout.
+    [[nodiscard]] Result<std::string> release_without_build_info(const go::PclntabHeader& header) const {
+        auto text = go::find_build_version(elf_);
+        if (!text) return tl::unexpected(std::move(text).error());
+        const auto version = *text ? Version::parse(**text) : std::nullopt;
+        const bool fits = version && (*version >= Version{1, 18, 0, false}) == header.since_1_18 &&
+                          (*version >= Version{1, 20, 0, false}) == header.since_1_20 &&
+                          (*version >= Version{1, 26, 0, false}) == (header.text_start == 0);
+        return fits ? std::move(**text) : std::string("an unknown Go release");
     }
 
     [[nodiscard]] Result<ModuleVersion> module_version(std::string_view module) const {
@@ -345,6 +305,9 @@ private:
             return answer(*build_info_->main_module);
         for (const go::Dependency& dependency : build_info_->dependencies)
             if (dependency.module.path == module) return answer(dependency);
+        if (!build_info_->has_modules)
+            return fail(Stage::offset, named("has no Go build info: the version of " + std::string(module) +
+                                             " in it is unknown"));
         return fail(Stage::offset, named("does not contain the module " + std::string(module)), ENOENT);
     }
 
@@ -401,23 +364,11 @@ private:
     }
 
     [[nodiscard]] Result<FactValue> symbol_fact(std::string_view name) const {
-        std::optional<std::uint64_t> address;
-        if (uses_symbols_) {
-            auto symbols = ElfSymbols::open(elf_);
-            if (!symbols) return failed(std::move(symbols).error());
-            symbols->for_each([&](std::string_view own_name, const Elf64_Sym& symbol) {
-                if (own_name == name && ELF64_ST_TYPE(symbol.st_info) != STT_TLS) address = symbol.st_value;
-                return !address;
-            });
-        } else {
-            visit_functions([&](std::string_view own_name, std::uint64_t vaddr, auto) {
-                if (own_name == name) address = vaddr;
-                return !address;
-            });
-        }
-        if (address) return FactValue{*address, FactValue::Source::symbol};
+        const auto address = functions_->symbol_address(name);
+        if (!address) return failed(address.error());
+        if (*address) return FactValue{**address, FactValue::Source::symbol};
         return fail(Stage::symbol, named("has no symbol " + std::string(name) +
-                                         (uses_symbols_ ? "" : " (it is stripped: only functions can be found)")));
+                                         (is_stripped() ? " (it is stripped: only functions can be found)" : "")));
     }
 
     Fd fd_;
@@ -425,50 +376,9 @@ private:
     std::filesystem::path path_;
     ElfFile elf_;
     std::optional<go::BuildInfo> build_info_;
-    go::PclntabHeader pclntab_;
-    bool uses_symbols_ = false;
-    std::uint64_t go_text_start_ = 0;  // both only without symbols
-    std::uint64_t go_text_end_ = 0;
+    std::optional<detail::ExecutableFunctions> functions_;  // from inspect() on
     mutable std::mutex dwarf_mutex_;
     mutable std::optional<Result<go::DwarfTypes>> dwarf_;
-};
-
-// Keeps the most recently used Executables, by identity of the file. Thread-safe.
-class ExecutableCache {
-public:
-    explicit ExecutableCache(std::size_t capacity = 64) : capacity_(std::max<std::size_t>(capacity, 1)) {}
-
-    // Inspects a file only when it is not the one of an earlier call. Failures are not kept.
-    Result<std::shared_ptr<const Executable>> open(const std::filesystem::path& path) {
-        auto file = Executable::open_file(path);
-        if (!file) return tl::unexpected(std::move(file).error());
-        const FileIdentity identity = file->identity;
-        if (auto known = find(identity, std::scoped_lock(mutex_))) return known;
-        auto fresh = Executable::inspect(std::move(*file), path);
-        if (!fresh) return fresh;
-        const std::scoped_lock lock(mutex_);
-        if (auto known = find(identity, lock)) return known;  // another thread was faster
-        entries_.push_front(*fresh);
-        if (entries_.size() > capacity_) entries_.pop_back();
-        return fresh;
-    }
-
-    [[nodiscard]] std::size_t size() const {
-        std::scoped_lock lock(mutex_);
-        return entries_.size();
-    }
-
-private:
-    std::shared_ptr<const Executable> find(const FileIdentity& identity, const std::scoped_lock<std::mutex>&) {
-        const auto found = std::ranges::find(entries_, identity, [](const auto& entry) { return entry->identity(); });
-        if (found == entries_.end()) return nullptr;
-        entries_.splice(entries_.begin(), entries_, found);
-        return entries_.front();
-    }
-
-    mutable std::mutex mutex_;
-    const std::size_t capacity_;
-    std::list<std::shared_ptr<const Executable>> entries_;  // most recent first
 };
 
 }  // namespace otel_ebpf

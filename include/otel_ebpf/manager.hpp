@@ -33,6 +33,7 @@
 #include <otel_ebpf/detail/span_reader.hpp>
 #include <otel_ebpf/event_stream.hpp>
 #include <otel_ebpf/executable.hpp>
+#include <otel_ebpf/executable_cache.hpp>
 #include <otel_ebpf/kernel.hpp>
 #include <otel_ebpf/link.hpp>
 #include <otel_ebpf/map.hpp>

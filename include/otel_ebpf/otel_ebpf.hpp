@@ -12,6 +12,7 @@
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/event_stream.hpp>
 #include <otel_ebpf/executable.hpp>
+#include <otel_ebpf/executable_cache.hpp>
 #include <otel_ebpf/export/console.hpp>
 #include <otel_ebpf/export/jsonl.hpp>
 #include <otel_ebpf/fact.hpp>

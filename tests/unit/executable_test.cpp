@@ -2,6 +2,7 @@
 // Copyright The otel_ebpf Authors
 // Executable: names, functions, code, facts and the cache, on real Go programs.
 #include <otel_ebpf/executable.hpp>
+#include <otel_ebpf/executable_cache.hpp>
 
 #include <sys/stat.h>
 #include <unistd.h>

@@ -122,15 +122,15 @@ TEST_CASE("pclntab: a shifted text start is not taken for code") {
         const auto executable = open(target.stripped);
         const auto header = go::read_pclntab_header(executable->elf());
         REQUIRE(header);
-        const auto table = go::Pclntab::open(executable->elf(), *header);
-        REQUIRE(table);
-        const auto start = go::find_text_start(executable->elf(), *header, *table);
+        const auto functions = go::FunctionIndex::open(executable->elf(), *header);
+        REQUIRE(functions);
+        const auto start = go::find_text_start(executable->elf(), *header);
         REQUIRE(start);
-        CHECK(go::detail::check_text_start(executable->elf(), *table, *start));
+        CHECK(go::detail::check_text_start(executable->elf(), *functions, *start));
         for (const std::int64_t shift : {-4096, -64, -32, -16, -1, 1, 16, 32, 64, 4096}) {
             CAPTURE(target.release, shift);
-            CHECK_FALSE(
-                go::detail::check_text_start(executable->elf(), *table, *start + static_cast<std::uint64_t>(shift)));
+            CHECK_FALSE(go::detail::check_text_start(executable->elf(), *functions,
+                                                     *start + static_cast<std::uint64_t>(shift)));
         }
     }
 }

@@ -39,6 +39,7 @@ struct BuildInfo {
     std::optional<Dependency> main_module;
     std::vector<Dependency> dependencies;
     std::vector<std::pair<std::string, std::string>> settings;  // "GOARCH", "amd64"
+    bool has_modules = true;  // false: the executable lost its build info, and only the release is known
 
     [[nodiscard]] std::string_view setting(std::string_view name) const {
         for (const auto& [key, value] : settings)

@@ -13,6 +13,7 @@
 #include <otel_ebpf/elf.hpp>
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/go/moduledata.hpp>
+#include <otel_ebpf/go/pc_values.hpp>
 #include <otel_ebpf/go/pclntab.hpp>
 #include <otel_ebpf/version.hpp>
 
@@ -84,17 +85,16 @@ public:
 
     // How far the stack pointer is below the return address at `vaddr`, in bytes; nullopt when not known.
     [[nodiscard]] std::optional<std::uint32_t> stack_delta_at(std::uint64_t vaddr) const {
-        constexpr std::uint64_t pcsp_at = 16;
         const auto index = index_at(vaddr);
         if (!index) return std::nullopt;
-        const auto value = value_at(*index, pcsp_at, vaddr - text_start_ - table_.entry(*index));
+        const auto value = value_at(*index, PclntabHeader::pcsp_at, vaddr - text_start_ - table_.entry(*index));
         if (!value || *value < 0) return std::nullopt;
         return static_cast<std::uint32_t>(*value);
     }
 
 private:
-    // runtime/runtime2.go: _func
-    static constexpr std::uint64_t pcfile_at = 20, pcln_at = 24, pcdata_count_at = 28, unit_at = 32;
+    // runtime/runtime2.go: _func, as of Go 1.18
+    static constexpr std::uint64_t pcfile_at = 20, pcdata_count_at = 28, unit_at = 32;
     static constexpr std::uint32_t inlined_index_table = 2;  // internal/abi/symtab.go: PCDATA_InlTreeIndex
     static constexpr std::uint32_t inlined_tree = 3;         // FUNCDATA_InlTree
     static constexpr int max_inlined = 64;
@@ -117,7 +117,7 @@ private:
 
     [[nodiscard]] SourcePlace place(std::size_t index, std::uint64_t offset, std::string_view function) const {
         SourcePlace place{function, {}, 0};
-        const auto line = value_at(index, pcln_at, offset);
+        const auto line = value_at(index, PclntabHeader::pcln_at, offset);
         const auto file = value_at(index, pcfile_at, offset);
         if (line && *line > 0) place.line = *line;
         if (file && *file >= 0) place.file = file_name(index, static_cast<std::uint32_t>(*file));
@@ -161,28 +161,13 @@ private:
                                                        std::uint64_t offset) const {
         const auto table = table_.field(index, table_at);
         if (!table || *table == 0) return std::nullopt;
-        const auto bytes = table_.pc_values();
-        std::size_t at = *table;
-        const auto varint = [&]() -> std::optional<std::uint32_t> {
-            std::uint64_t value = 0;
-            for (unsigned shift = 0; shift < 35 && at < bytes.size(); shift += 7) {
-                const auto byte = static_cast<std::uint8_t>(bytes[at++]);
-                value |= static_cast<std::uint64_t>(byte & 0x7f) << shift;
-                if ((byte & 0x80) == 0) return static_cast<std::uint32_t>(value);
-            }
-            return std::nullopt;
-        };
-        std::uint32_t value = UINT32_MAX;  // -1
-        std::uint64_t covered = 0;
-        for (bool first = true;; first = false) {
-            const auto delta = varint();
-            if (!delta || (*delta == 0 && !first)) return std::nullopt;
-            value += (*delta & 1) != 0 ? ~(*delta >> 1) : *delta >> 1;
-            const auto length = varint();
-            if (!length || *length == 0) return std::nullopt;
-            covered += std::uint64_t{*length} * table_.header().quantum;
-            if (offset < covered) return static_cast<std::int32_t>(value);
-        }
+        std::optional<std::int32_t> found;
+        for_each_pc_value(table_.pc_values(), *table, table_.header().quantum, UINT32_MAX,
+                          [&](std::int32_t value, std::uint64_t end) {
+                              if (offset < end) found = value;
+                              return !found;
+                          });
+        return found;
     }
 
     const ElfFile* elf_;

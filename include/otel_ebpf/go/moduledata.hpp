@@ -6,13 +6,16 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <otel_ebpf/elf.hpp>
+#include <otel_ebpf/elf_relocations.hpp>
 #include <otel_ebpf/error.hpp>
-#include <otel_ebpf/go/pclntab.hpp>
+#include <otel_ebpf/go/pclntab_header.hpp>
 
 namespace otel_ebpf::go {
 
@@ -23,11 +26,13 @@ struct Moduledata {
     std::uint64_t max_pc = 0;
     std::uint64_t text = 0;
     std::uint64_t end_of_text = 0;
+    std::uint64_t function_bytes = 0;  // of the last part of the pclntab, from PclntabHeader::functions on
 };
 
 namespace detail {
 
 inline constexpr std::size_t moduledata_words = 24;  // pcHeader .. etext
+inline constexpr std::uint64_t moduledata_bytes = moduledata_words * 8;
 
 // Accepts a candidate only if all its pointers into the pclntab are those that the pclntab's own header implies.
 inline std::optional<Moduledata> check_moduledata(const ElfFile& elf, const PclntabHeader& header, std::uint64_t vaddr,
@@ -45,23 +50,53 @@ inline std::optional<Moduledata> check_moduledata(const ElfFile& elf, const Pcln
     for (const auto& [index, offset] : pointers)
         if (word(index) != header.vaddr + offset) return std::nullopt;
     if (word(17) != header.function_count + 1) return std::nullopt;
-    const Moduledata data{vaddr, word(20), word(21), word(22), word(23)};
+    const Moduledata data{vaddr, word(20), word(21), word(22), word(23), word(14)};
     if (data.text > data.min_pc || data.min_pc >= data.max_pc || data.max_pc > data.end_of_text) return std::nullopt;
+    if (data.function_bytes > header.size - header.functions) return std::nullopt;
+    if (header.function_count >= data.function_bytes / header.entry_bytes()) return std::nullopt;
     if (!elf.is_code(data.text, data.end_of_text - data.text)) return std::nullopt;
     return data;
 }
 
+// In position-independent executables of linkers other than Go's, where the file has zeros in place of pointers.
+inline Result<std::optional<Moduledata>> find_relocated_moduledata(const ElfFile& elf, const PclntabHeader& header) {
+    constexpr std::size_t max_candidates = 16;  // the runtime has one pointer to the table
+    struct Candidate {
+        std::uint64_t vaddr;
+        ByteBuffer bytes;
+    };
+    std::vector<Candidate> candidates;
+    auto found = for_each_relative_relocation(elf, [&](std::uint64_t vaddr, std::uint64_t value) {
+        if (value != header.vaddr) return true;
+        if (auto bytes = elf.bytes_at(vaddr, moduledata_bytes)) candidates.push_back({vaddr, std::move(*bytes)});
+        return candidates.size() < max_candidates;
+    });
+    if (!found) return tl::unexpected(std::move(found).error());
+    if (candidates.empty()) return std::nullopt;
+    auto applied = for_each_relative_relocation(elf, [&](std::uint64_t vaddr, std::uint64_t value) {
+        for (Candidate& candidate : candidates)
+            if (vaddr >= candidate.vaddr && in_range(vaddr - candidate.vaddr, sizeof(value), moduledata_bytes))
+                std::memcpy(candidate.bytes.bytes().data() + (vaddr - candidate.vaddr), &value, sizeof(value));
+        return true;
+    });
+    if (!applied) return tl::unexpected(std::move(applied).error());
+    for (const Candidate& candidate : candidates)
+        if (auto data = check_moduledata(elf, header, candidate.vaddr, candidate.bytes.bytes())) return data;
+    return std::nullopt;
+}
+
 }  // namespace detail
 
-// Searches .go.module (since Go 1.26), then all writable data. nullopt: none that agrees with the pclntab.
+// Searches .go.module (since Go 1.26), all writable data, then what relocations say of it. nullopt: none that agrees
+// with the pclntab.
 inline Result<std::optional<Moduledata>> find_moduledata(const ElfFile& elf, const PclntabHeader& header) {
-    constexpr std::uint64_t size = detail::moduledata_words * 8;
+    constexpr std::uint64_t size = detail::moduledata_bytes;
     if (const ElfSection* section = elf.section(".go.module"); section != nullptr && section->size >= size) {
         if (auto bytes = elf.bytes_at(section->vaddr, size))
             if (auto data = detail::check_moduledata(elf, header, section->vaddr, std::as_const(*bytes).bytes()))
                 return data;
     }
-    constexpr std::uint64_t chunk_bytes = 1 << 20;
+    constexpr std::uint64_t chunk_bytes = 256 << 10;
     for (const Elf64_Phdr& segment : elf.segments()) {
         if (segment.p_type != PT_LOAD || (segment.p_flags & (PF_W | PF_X)) != PF_W) continue;
         // Chunks overlap, so that a candidate lies whole in one of them.
@@ -77,7 +112,7 @@ inline Result<std::optional<Moduledata>> find_moduledata(const ElfFile& elf, con
             }
         }
     }
-    return std::nullopt;
+    return detail::find_relocated_moduledata(elf, header);
 }
 
 }  // namespace otel_ebpf::go

@@ -51,14 +51,24 @@ public:
         }
     }
 
+    // True when a longer name may have a wanted one at its end.
+    [[nodiscard]] bool ends_in_one(std::string_view name) const {
+        return may_contain(name) &&
+               std::ranges::any_of(names_, [&](std::string_view wanted) { return name.ends_with(wanted); });
+    }
+
     [[nodiscard]] bool contains(std::string_view name) const {
-        if (!has_short_names_ && (name.size() < tail_bytes || !tails_.test(tail_hash(name)))) return false;
+        if (!may_contain(name)) return false;
         return std::ranges::any_of(names_, [&](std::string_view wanted) { return is_name_or_vendored(name, wanted); });
     }
 
 private:
     static constexpr std::size_t tail_bytes = 4;
     static constexpr unsigned hash_bits = 12;
+
+    [[nodiscard]] bool may_contain(std::string_view name) const {
+        return has_short_names_ || (name.size() >= tail_bytes && tails_.test(tail_hash(name)));
+    }
 
     static std::size_t tail_hash(std::string_view name) {
         std::uint32_t tail;

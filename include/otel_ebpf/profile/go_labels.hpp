@@ -14,6 +14,7 @@
 
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/executable.hpp>
+#include <otel_ebpf/executable_cache.hpp>
 #include <otel_ebpf/fact.hpp>
 #include <otel_ebpf/log.hpp>
 #include <otel_ebpf/map.hpp>
