@@ -10,6 +10,7 @@
 #
 # Results are in build/test-results: JUnit XML and the output of each suite. The last line is
 # `N passed, N failed, N skipped`; the exit code is 1 when a test failed. JOBS (default 2) is passed to the builds.
+# OTEL_EBPF_FUZZ_SECONDS (default 60) is what each fuzzer runs.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -79,8 +80,8 @@ catch_tests() { # SUITE BINARY
 	run "$1" 600 "$2" -r junit -o "$results/$1.xml" ${filter:+"*$filter*"}
 }
 
-ctest_label() { # LABEL
-	run "$1" 900 ctest --test-dir build -L "^$1\$" -j"$jobs" --output-junit "$results/$1.xml" \
+ctest_label() { # LABEL [TIMEOUT_S]
+	run "$1" "${2:-900}" ctest --test-dir build -L "^$1\$" -j"$jobs" --output-junit "$results/$1.xml" \
 		--output-on-failure --no-tests=ignore ${filter:+-R "$filter"}
 }
 
@@ -118,7 +119,8 @@ if ! $quick; then
 	ctest_label headers
 	ctest_label compile_fail
 	ctest_label packaging
-	ctest_label fuzz
+	catch_tests hostile build/bin/hostile_tests
+	ctest_label fuzz $((600 + 6 * ${OTEL_EBPF_FUZZ_SECONDS:-60})) # two at a time
 	step asan-build 1800 sh -c "cmake --preset asan && cmake --build build-asan -j$jobs --target unit_tests" &&
 		catch_tests asan build-asan/bin/unit_tests
 	pytest_folder differential 900

@@ -21,6 +21,8 @@ struct ElfImage {
         std::string content;
         std::uint64_t vaddr = 0;
         std::uint32_t type = SHT_PROGBITS;
+        std::uint64_t flags = 0;
+        std::uint32_t link = 0;
     };
 
     static constexpr std::uint64_t text_vaddr = 0x401000;
@@ -45,7 +47,7 @@ struct ElfImage {
         header.e_shentsize = sizeof(Elf64_Shdr);
     }
 
-    // Sections with an address inside the data segment are headers only; others bring their content.
+    // Sections with an address inside a segment are headers only; others bring their content.
     [[nodiscard]] std::string bytes() const {
         std::vector<Elf64_Phdr> headers = segments;
         const std::uint64_t text_offset = sizeof(Elf64_Ehdr) + (headers.size() + 2) * sizeof(Elf64_Phdr);
@@ -61,8 +63,12 @@ struct ElfImage {
             raw.sh_name = static_cast<Elf64_Word>(names.size());
             raw.sh_type = section.type;
             raw.sh_addr = section.vaddr;
-            raw.sh_offset = section.vaddr != 0 ? data_offset + section.vaddr - data_vaddr : text_offset + body.size();
+            raw.sh_offset = section.vaddr == 0           ? text_offset + body.size()
+                            : section.vaddr < data_vaddr ? text_offset + section.vaddr - text_vaddr
+                                                         : data_offset + section.vaddr - data_vaddr;
             raw.sh_size = section.content.size();
+            raw.sh_flags = section.flags;
+            raw.sh_link = section.link;
             if (section.vaddr == 0) body += section.content;
             names += section.name + '\0';
             table.push_back(raw);

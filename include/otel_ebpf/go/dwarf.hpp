@@ -38,15 +38,19 @@ public:
             return fail(Stage::unsupported, "can't be read by this libelf: " + std::string(elf_errmsg(-1)));
         DwarfTypes types;
         const ByteSource& source = elf.source();
-        // elf_memory wants a mutable pointer, but only writes when the caller asks for an update.
-        types.elf_.reset(source.fd() >= 0
-                             ? elf_begin(source.fd(), ELF_C_READ, nullptr)
-                             : elf_memory(reinterpret_cast<char*>(const_cast<std::byte*>(source.memory().data())),
-                                          source.memory().size()));
+        if (source.fd() < 0) {
+            // A copy: libdw changes the section headers of what it decompresses where they are.
+            auto copy = source.read(0, source.size());
+            if (!copy) return tl::unexpected(std::move(copy).error());
+            types.copy_ = std::move(*copy);
+        }
+        types.elf_.reset(source.fd() >= 0 ? elf_begin(source.fd(), ELF_C_READ, nullptr)
+                                          : elf_memory(reinterpret_cast<char*>(types.copy_.bytes().data()),
+                                                       types.copy_.size()));
         if (!types.elf_) return fail(Stage::target, "can't be read by libelf: " + std::string(elf_errmsg(-1)));
         types.dwarf_.reset(dwarf_begin_elf(types.elf_.get(), DWARF_C_READ, nullptr));
         if (!types.dwarf_) return fail(Stage::target, "has no usable DWARF: " + std::string(dwarf_errmsg(-1)));
-        types.index_structs();
+        if (auto indexed = types.index_structs(); !indexed) return tl::unexpected(std::move(indexed).error());
         return types;
     }
 
@@ -86,22 +90,32 @@ private:
     // libdw decompresses every debug section when it opens the file: bound the sum of their sizes first.
     static Result<void> check_sizes(const ElfFile& elf) {
         constexpr std::uint64_t max_bytes = 192 << 20;  // a 100 MB Go executable has about 40 MB
+        constexpr std::uint64_t max_zlib_ratio = 1032;   // what deflate can do at best
         std::uint64_t total = 0;
         bool has_info = false;
         for (const ElfSection& section : elf.sections()) {
+            if (section.name == ".gnu_debugaltlink" || section.name == ".debug_sup")
+                return fail(Stage::unsupported, "keeps a part of its DWARF in another file (" + section.name +
+                                                    "): a file that it names is not opened");
             const bool is_old_style = section.name.starts_with(".zdebug_");
             if (!is_old_style && !section.name.starts_with(".debug_")) continue;
             has_info = has_info || section.name.ends_with("debug_info");
             std::uint64_t size = section.size;
+            bool is_zlib = is_old_style;
             if ((section.flags & SHF_COMPRESSED) != 0 && section.size >= sizeof(Elf64_Chdr)) {
                 auto header = elf.source().read(section.offset, sizeof(Elf64_Chdr));
                 if (!header) return tl::unexpected(std::move(header).error());
-                size = load<Elf64_Chdr>(std::as_const(*header).bytes(), 0).ch_size;
+                const auto compressed = load<Elf64_Chdr>(std::as_const(*header).bytes(), 0);
+                size = compressed.ch_size;
+                is_zlib = compressed.ch_type == ELFCOMPRESS_ZLIB;
             } else if (is_old_style && section.size >= 12) {  // "ZLIB", then the size, most significant byte first
                 auto header = elf.source().read(section.offset, 12);
                 if (!header) return tl::unexpected(std::move(header).error());
                 size = __builtin_bswap64(load<std::uint64_t>(std::as_const(*header).bytes(), 4));
             }
+            if (is_zlib && size / max_zlib_ratio > section.size)
+                return fail(Stage::target, "has damaged DWARF: " + std::to_string(section.size) + " bytes of " +
+                                               section.name + " claim to hold " + std::to_string(size));
             if (size > max_bytes || (total += size) > max_bytes)
                 return fail(Stage::unsupported, "has more than 192 MiB of DWARF: too much to read");
         }
@@ -109,13 +123,17 @@ private:
         return {};
     }
 
-    void index_structs() {
+    Result<void> index_structs() {
+        constexpr std::size_t max_entries = 4 << 20;  // top-level ones; a 100 MB Go executable has some 100,000
+        std::size_t entries = 0;
         Dwarf_CU* unit = nullptr;
         Dwarf_Die unit_die{};
         while (dwarf_get_units(dwarf_.get(), unit, &unit, nullptr, nullptr, &unit_die, nullptr) == 0) {
             Dwarf_Die die{};
             if (dwarf_child(&unit_die, &die) != 0) continue;
             while (true) {
+                if (++entries > max_entries)
+                    return fail(Stage::unsupported, "has more than 4,194,304 top-level entries of DWARF: too many");
                 const Dwarf_Off offset = dwarf_dieoffset(&die);
                 const char* name = dwarf_tag(&die) == DW_TAG_structure_type ? dwarf_diename(&die) : nullptr;
                 if (name != nullptr) structs_.emplace(name, offset);
@@ -123,6 +141,7 @@ private:
                 if (dwarf_siblingof(&die, &die) != 0 || dwarf_dieoffset(&die) <= offset) break;
             }
         }
+        return {};
     }
 
     [[nodiscard]] std::optional<Dwarf_Die> find(std::string_view type) const {
@@ -166,6 +185,7 @@ private:
         return std::nullopt;
     }
 
+    ByteBuffer copy_;  // of a file in memory; outlives elf_
     std::unique_ptr<Elf, EndElf> elf_;
     std::unique_ptr<Dwarf, EndDwarf> dwarf_;                   // after elf_: closed before it
     std::unordered_map<std::string_view, Dwarf_Off> structs_;  // names live in dwarf_
