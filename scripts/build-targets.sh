@@ -6,7 +6,8 @@
 #   server-goX.Y, server-goX.Y-stripped   tests/targets/server, by each Go release, with and without symbols
 #   burner-goX.Y, burner-goX.Y-stripped   tests/targets/burner, likewise
 #   labels-goX.Y                          tests/targets/labels, by each Go release
-#   client                                tests/targets/client
+#   server-arm64-goX.Y, ...-stripped      tests/targets/server for arm64
+#   client, client-arm64                  tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
 #   context-reader                        examples/03-context-map/readers/go, which needs modules from the Go proxy
@@ -82,8 +83,19 @@ done
 	export GOFLAGS=-buildmode=pie
 	build_go burn-go1.26-pie "$root/tests/targets/burn" 1.26.8 "-s -w"
 )
+(
+	export GOARCH=arm64
+	for release in $releases; do
+		build_go "server-arm64-go${release%.*}" "$root/tests/targets/server" "$release"
+		build_go "server-arm64-go${release%.*}-stripped" "$root/tests/targets/server" "$release" "-s -w"
+	done
+)
 build_go client "$root/tests/targets/client" 1.26.8
 build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
+(
+	export GOARCH=arm64
+	build_go client-arm64 "$root/tests/targets/client" 1.26.8
+)
 
 # build_cxx NAME SOURCE FLAGS...
 build_cxx() {
