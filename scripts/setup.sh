@@ -16,9 +16,9 @@ build_packages="ca-certificates git g++ make cmake ninja-build pkg-config ccache
 	libbpf-dev libelf-dev libdw-dev libzydis-dev libfmt-dev libexpected-dev nlohmann-json3-dev libcli11-dev
 	zlib1g-dev libprotozero-dev libcurl4-openssl-dev catch2"
 # clang-19 is the newest that BPF headers are tested with; s390x stands for every big-endian machine;
-# reports and flame graphs are opened in Chromium.
-test_packages="python3-pytest wrk busybox-static cpio qemu-system-x86 qemu-user-static g++-s390x-linux-gnu clang-19
-	libclang-rt-19-dev protobuf-compiler chromium"
+# binutils read arm64 code, which checks what is made of it; reports and flame graphs are opened in Chromium.
+test_packages="python3-pytest wrk busybox-static cpio qemu-system-x86 qemu-user-static g++-s390x-linux-gnu
+	binutils-aarch64-linux-gnu clang-19 libclang-rt-19-dev protobuf-compiler chromium"
 vm_arm64_packages="g++-aarch64-linux-gnu qemu-system-arm qemu-user-static cpio"
 
 root=$(cd "$(dirname "$0")/.." && pwd)

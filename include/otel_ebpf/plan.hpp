@@ -343,7 +343,7 @@ private:
             own_bytes = std::move(*bytes);
             code = {function.vaddr, own_bytes, function.name};
         }
-        const site::Arch arch = site_arch();
+        const site::Arch arch = site_arch(executable_);
         const auto is_morestack = [this](std::uint64_t target) { return morestack_.contains(target); };
         const auto one = [](Result<site::Point> point) {
             return point.map([](const site::Point& chosen) { return std::vector{chosen}; });
@@ -366,14 +366,10 @@ private:
             return fail(Stage::symbol, uprobe.callee + ": no such function: not linked in, or inlined everywhere");
         Result<std::vector<site::Point>> points = std::vector<site::Point>();
         for (const Function* callee : callees) {
-            points = site::after_call(site_arch(), caller, callee->vaddr, kernel_, uprobe.live_registers);
+            points = site::after_call(site_arch(executable_), caller, callee->vaddr, kernel_, uprobe.live_registers);
             if (points) return points;
         }
         return points;
-    }
-
-    [[nodiscard]] site::Arch site_arch() const {
-        return executable_.arch() == Arch::x86_64 ? site::Arch::x86_64 : site::Arch::aarch64;
     }
 
     [[nodiscard]] std::string go_release() const {

@@ -118,7 +118,7 @@ TEST_CASE("native plan: no function of this program gets a site outside of it or
             starts = starts || decoded->vaddr_of(instruction) == point->vaddr;
             if (decoded->vaddr_of(instruction) >= point->vaddr) break;
             INFO(function.name << ": " << point->why);
-            CHECK((instruction.flow == site::x86_64::Flow::next && (instruction.writes & 0x90) == 0));  // rsp, rdi
+            CHECK((instruction.flow == site::Flow::next && (instruction.writes & 0x90) == 0));  // rsp, rdi
         }
         CHECK(starts);
     }

@@ -14,10 +14,13 @@
 #include <vector>
 
 #include <otel_ebpf/executable.hpp>
-#include <otel_ebpf/site/callers.hpp>
-#include <otel_ebpf/site/native.hpp>
+#include <otel_ebpf/site/select.hpp>
 
 namespace otel_ebpf::detail {
+
+inline site::Arch site_arch(const Executable& executable) {
+    return executable.arch() == Arch::x86_64 ? site::Arch::x86_64 : site::Arch::aarch64;
+}
 
 // Reads every section that is in memory; make one only when callers are really searched for.
 class ExecutableImage {
@@ -54,7 +57,7 @@ public:
             position = functions_.emplace(std::pair(abi, function.vaddr), std::move(fresh)).first;
             if (abi == Abi::native)
                 position->second.entered_at =
-                    site::x86_64::entered_from_outside(text_, function.vaddr, function.size);
+                    site::entered_from_outside(site_arch(executable_), text_, function.vaddr, function.size);
         }
         const NamedCode& known = position->second;
         return site::Code{known.function.vaddr, known.bytes, known.function.name, abi, known.entered_at};

@@ -12,17 +12,13 @@
 #include <Zydis/Zydis.h>
 
 #include <otel_ebpf/site/emulation.hpp>
-#include <otel_ebpf/site/site.hpp>
+#include <otel_ebpf/site/function.hpp>
 
 namespace otel_ebpf::site::x86_64 {
 
-// General-purpose registers as bits of their hardware numbers.
-using Registers = std::uint16_t;
+// Hardware numbers.
 inline constexpr unsigned rax = 0, rcx = 1, rdx = 2, rbx = 3, rsp = 4, rbp = 5, rsi = 6, rdi = 7, r8 = 8, r9 = 9,
                           r10 = 10, r11 = 11, r12 = 12, r13 = 13, r14 = 14, r15 = 15;
-constexpr Registers bit(unsigned register_number) {
-    return static_cast<Registers>(1U << register_number);
-}
 
 // go.googlesource.com/go, src/cmd/compile/abi-internal.md, "amd64 architecture"
 inline constexpr unsigned go_integer_registers[] = {rax, rbx, rcx, rdi, rsi, r8, r9, r10, r11};
@@ -32,12 +28,6 @@ inline constexpr unsigned go_closure_context = rdx;
 inline constexpr unsigned native_arguments[] = {rdi, rsi, rdx, rcx, r8, r9};
 inline constexpr unsigned native_results[] = {rax, rdx};
 
-constexpr Registers registers_of(LiveRegisters live, std::span<const unsigned> in_order) {
-    Registers registers = 0;
-    for (unsigned i = 0; i < in_order.size(); ++i)
-        if ((live >> i & 1) != 0) registers |= bit(in_order[i]);
-    return registers;
-}
 // What must be intact at an entry, and where a call has just returned.
 constexpr Registers kept_at_entry(LiveRegisters arguments, Abi abi) {
     if (abi == Abi::native) return registers_of(arguments, native_arguments) | bit(rsp);
@@ -50,50 +40,8 @@ constexpr Registers kept_after_call(LiveRegisters results, Abi abi) {
     return kept_results(results, abi) | bit(rsp) | (abi == Abi::go ? bit(go_g) : Registers{0});
 }
 
-// Where control goes after an instruction.
-enum class Flow : std::uint8_t {
-    next,
-    call,  // direct
-    indirect_call,
-    jump,           // direct
-    conditional,    // falls through or jumps
-    jump_table,     // to a case of the same function: jmp *TABLE(,INDEX,8); in native code see find_switches()
-    indirect_jump,  // any other: leaves the function
-    ret,
-    trap,  // never continues: ud2, int3 or int $3, hlt
-};
-
-struct Instruction {
-    std::uint32_t offset = 0;  // from the start of the function
-    Flow flow = Flow::next;
-    Encoding encoding = {};
-    Registers writes = 0;  // general-purpose registers written, in part or whole
-    bool is_sum = false;      // add %REGISTER,%REGISTER
-    Registers jumps_to = 0;   // the register of an indirect jump; 0: the address comes from memory
-    bool has_target = false;
-    std::uint64_t target = 0;  // of a direct branch or call
-    bool has_reference = false;
-    std::uint64_t reference = 0;  // address of a rip-relative memory operand, or an immediate as wide as an address
-
-    [[nodiscard]] std::uint32_t end() const { return offset + encoding.length; }
-    [[nodiscard]] bool falls_through() const { return flow == Flow::next || flow == Flow::conditional; }
-    [[nodiscard]] bool is_branch() const { return flow == Flow::jump || flow == Flow::conditional; }
-};
-
-// A decoded function. Every branch of the function that stays inside it lands on an instruction.
-struct Function {
-    Code code = {};
-    std::vector<Instruction> instructions = {};
-    std::vector<bool> is_target = {};  // by offset: a branch or an address taken inside the function leads here
-    bool has_jump_table = false;       // then is_target lacks the cases
-
-    [[nodiscard]] bool contains(std::uint64_t vaddr) const {
-        return vaddr >= code.vaddr && vaddr - code.vaddr < code.bytes.size();
-    }
-    [[nodiscard]] std::uint64_t vaddr_of(const Instruction& instruction) const {
-        return code.vaddr + instruction.offset;
-    }
-};
+using Instruction = BasicInstruction<Encoding>;
+using Function = BasicFunction<Encoding>;
 
 namespace detail {
 
@@ -165,8 +113,9 @@ inline Instruction describe(const ZydisDecodedInstruction& raw, const ZydisDecod
     instruction.offset = offset;
     instruction.encoding = encoding_of(raw);
     instruction.flow = flow_of(raw, operands);
-    instruction.is_sum = raw.mnemonic == ZYDIS_MNEMONIC_ADD && operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                         operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+    instruction.makes_case_address =
+        raw.mnemonic == ZYDIS_MNEMONIC_ADD && operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+        operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
     if (instruction.flow == Flow::indirect_jump && operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
         instruction.jumps_to = written_register(operands[0].reg.value);
     const std::uint64_t next_vaddr = function_vaddr + offset + raw.length;
@@ -208,49 +157,13 @@ inline bool ends_here(const std::vector<Instruction>& instructions) {
     return false;
 }
 
-// In position-independent native code a jump is a switch when its address was added up, of a table's address and an
-// entry; no call does that. Any other is left as an indirect jump, of which nobody knows where it leads.
-inline void find_switches(std::vector<Instruction>& instructions) {
-    for (std::size_t i = 0; i < instructions.size(); ++i) {
-        const Registers jumps_to = instructions[i].jumps_to;
-        std::size_t writer = i;
-        while (writer > 0 && instructions[writer - 1].flow == Flow::next &&
-               (instructions[writer - 1].writes & jumps_to) == 0)
-            --writer;
-        if (jumps_to != 0 && writer > 0 && (instructions[writer - 1].writes & jumps_to) != 0 &&
-            instructions[writer - 1].is_sum)
-            instructions[i].flow = Flow::jump_table;
-    }
-}
-
-inline void mark_targets(Function& function) {
-    function.is_target.assign(function.code.bytes.size(), false);
-    for (const std::uint64_t vaddr : function.code.entered_at)
-        if (function.contains(vaddr)) function.is_target[vaddr - function.code.vaddr] = true;
-    for (const Instruction& instruction : function.instructions) {
-        if (instruction.flow == Flow::jump_table ||
-            (instruction.flow == Flow::indirect_jump && function.code.abi == Abi::native))
-            function.has_jump_table = true;
-        // The entry is reached from outside anyway; a reference to it makes a call, not a branch.
-        if (instruction.has_target && function.contains(instruction.target) &&
-            (instruction.flow != Flow::call || instruction.target != function.code.vaddr))
-            function.is_target[instruction.target - function.code.vaddr] = true;
-        if (instruction.has_reference && function.contains(instruction.reference) &&
-            instruction.reference != function.code.vaddr)
-            function.is_target[instruction.reference - function.code.vaddr] = true;
-    }
-}
-
 }  // namespace detail
 
 // Decodes a whole function; WHAT names the purpose in errors ("entry site"). Refuses bytes that are no instruction, an
 // end inside an instruction or on one that continues, and branches into the middle of an instruction.
 inline Result<Function> decode(const Code& code, std::string_view what) {
     using site::detail::refuse;
-    constexpr std::size_t largest = std::size_t{1} << 24;  // far above what compilers make; bounds the work
-    if (code.bytes.empty()) return refuse(what, code, 0, "the function has no bytes; use a file with its text section");
-    if (code.bytes.size() > largest || code.vaddr + code.bytes.size() < code.vaddr)
-        return refuse(what, code, 0, "the bounds of the function are impossible; the symbol table is damaged");
+    if (auto checked = site::detail::check_bounds(code, what); !checked) return tl::unexpected(checked.error());
 
     ZydisDecoder decoder;
     if (!ZYAN_SUCCESS(ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)))
@@ -282,15 +195,12 @@ inline Result<Function> decode(const Code& code, std::string_view what) {
     if (!detail::ends_here(function.instructions))
         return refuse(what, code, offset, "the last instruction continues behind the function; its bounds are wrong");
 
-    if (code.abi == Abi::native) detail::find_switches(function.instructions);
-    detail::mark_targets(function);
-    for (const Instruction& instruction : function.instructions) {
-        if (!instruction.has_target || !function.contains(instruction.target)) continue;
-        const std::uint64_t to = instruction.target - code.vaddr;
-        if (!starts[to])
-            return refuse(what, code, instruction.offset,
-                          "it branches into the middle of an instruction; this code can't be followed");
-    }
+    // In position-independent native code a jump is a switch when its address was added up, of a table's address and an
+    // entry; no call does that.
+    if (code.abi == Abi::native) site::detail::find_switches(function.instructions);
+    site::detail::mark_targets(function);
+    if (auto checked = site::detail::check_targets(function, starts, what); !checked)
+        return tl::unexpected(checked.error());
     return function;
 }
 

@@ -6,13 +6,9 @@
 #include <cstdint>
 #include <string_view>
 
-#include <otel_ebpf/site/site.hpp>
+#include <otel_ebpf/site/function.hpp>
 
-namespace otel_ebpf::site {
-
-enum class Treatment : std::uint8_t { emulated, stepped, refused };
-
-namespace x86_64 {
+namespace otel_ebpf::site::x86_64 {
 
 // Legacy prefixes as a set; REX is kept apart.
 enum Prefix : std::uint8_t {
@@ -127,5 +123,4 @@ constexpr Treatment treatment(const Encoding& encoding, KernelRelease kernel) {
     return Treatment::stepped;
 }
 
-}  // namespace x86_64
-}  // namespace otel_ebpf::site
+}  // namespace otel_ebpf::site::x86_64

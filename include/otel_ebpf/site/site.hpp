@@ -63,7 +63,7 @@ enum class Rule : std::uint8_t {
     next_call,           // R1: entry of the function that is always called next
     after_call,          // R2: in the caller, after the call
     tail,                // R3: in the function, right before each exit
-    every_return,        // R4: every return instruction, single-stepped
+    every_return,        // R4: every return instruction; single-stepped on x86-64, emulated on arm64
 };
 
 constexpr std::string_view to_string(Rule rule) {
@@ -103,11 +103,12 @@ struct KernelRelease {
 
 // Bit i: integer register i of the ABI, for arguments at an entry and for results at an end. amd64 order of Go: rax rbx
 // rcx rdi rsi r8 r9 r10 r11 (go.googlesource.com/go, src/cmd/compile/abi-internal.md); of System V: arguments rdi rsi
-// rdx rcx r8 r9, results rax rdx (gitlab.com/x86-psABIs/x86-64-ABI). In Go functions g, the closure context and the
-// stack pointer are kept intact at every entry site without asking; in native ones the stack pointer.
+// rdx rcx r8 r9, results rax rdx (gitlab.com/x86-psABIs/x86-64-ABI). arm64: x0 and on, in both. In Go functions g, the
+// closure context and the stack pointer are kept intact at every entry site without asking; in native ones the stack
+// pointer.
 using LiveRegisters = std::uint16_t;
 inline constexpr LiveRegisters no_registers = 0;
-inline constexpr LiveRegisters all_registers = 0x1ff;
+inline constexpr LiveRegisters all_registers = 0xffff;
 
 // Exactly one function; padding after its last instruction is allowed. Owns nothing.
 struct Code {
@@ -118,6 +119,12 @@ struct Code {
     // Addresses inside the function to which code outside of it may branch: compilers of C and C++ move what runs
     // rarely away from the rest. Complete for native functions, empty for those of Go, which are in one piece.
     std::span<const std::uint64_t> entered_at = {};
+};
+
+// A part of an executable as it is in memory, before relocation. Owns nothing.
+struct Section {
+    std::uint64_t vaddr = 0;
+    std::span<const std::byte> bytes = {};
 };
 
 // One chosen instruction.
