@@ -41,7 +41,7 @@ function(otel_ebpf_add_bpf name source)
   endforeach()
   # clang -target bpf does not search the multiarch folder, where asm/types.h is.
   if(CMAKE_LIBRARY_ARCHITECTURE)
-    list(APPEND includes -idirafter "/usr/include/${CMAKE_LIBRARY_ARCHITECTURE}")
+    list(APPEND includes -idirafter "${CMAKE_SYSROOT}/usr/include/${CMAKE_LIBRARY_ARCHITECTURE}")
   endif()
   list(TRANSFORM ARG_DEFINITIONS PREPEND -D)
 

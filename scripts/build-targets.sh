@@ -8,7 +8,7 @@
 #   labels-goX.Y                          tests/targets/labels, by each Go release
 #   xnet-goX.Y, xnet-goX.Y-stripped       tests/targets/xnet, which needs modules from the Go proxy
 #   server-arm64-goX.Y, ...-stripped      tests/targets/server for arm64
-#   client                                tests/targets/client
+#   client, client-arm64                  tests/targets/client
 #   burn-goX.Y, ...-stripped, ...-pie     tests/targets/burn, which uses the CPU in known functions
 #   burn-goX.Y-external-pie               likewise, stripped, linked by the C linker
 #   burn-cpp, burn-cpp-pie, ...           the same in C++
@@ -112,6 +112,10 @@ build_go xnet-go1.26-stripped "$root/tests/targets/xnet" 1.26.8 "-s -w"
 )
 build_go client "$root/tests/targets/client" 1.26.8
 build_go context-reader "$root/examples/03-context-map/readers/go" 1.26.8
+(
+	export GOARCH=arm64
+	build_go client-arm64 "$root/tests/targets/client" 1.26.8
+)
 
 # build_cxx NAME SOURCE FLAGS...
 build_cxx() {

@@ -1,9 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-# Installs what this project needs on Debian 12 or newer, and nothing that is there already: setup.sh [--tests]
+# Installs what this project needs on Debian 12 or newer, and nothing that is there already:
+# setup.sh [--tests] [--vm-arm64]
 #
-# Without --tests: what the library, the examples and the demo are built from. Go is taken from the PATH where it is
+# Without options: what the library, the examples and the demo are built from. --vm-arm64: what builds them for arm64 and
+# emulates such a machine; the packages that are linked come by scripts/arm64-sysroot.sh. Go is taken from the PATH where it is
 # 1.21 or newer; else a toolchain comes from the Go module proxy into ~/.cache/otel_ebpf (see scripts/go.sh).
 set -eu
 
@@ -17,14 +19,17 @@ build_packages="ca-certificates git g++ make cmake ninja-build pkg-config ccache
 # binutils read arm64 code, which checks what is made of it; reports and flame graphs are opened in Chromium.
 test_packages="python3-pytest wrk busybox-static cpio qemu-system-x86 qemu-user-static g++-s390x-linux-gnu
 	binutils-aarch64-linux-gnu clang-19 libclang-rt-19-dev protobuf-compiler chromium"
+vm_arm64_packages="g++-aarch64-linux-gnu qemu-system-arm qemu-user-static cpio"
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 packages=$build_packages
-case ${1-} in
-'') ;;
---tests) packages="$packages $test_packages" ;;
-*) echo "usage: $0 [--tests]" >&2; exit 2 ;;
-esac
+for option; do
+	case $option in
+	--tests) packages="$packages $test_packages" ;;
+	--vm-arm64) packages="$packages $vm_arm64_packages" ;;
+	*) echo "usage: $0 [--tests] [--vm-arm64]" >&2; exit 2 ;;
+	esac
+done
 
 say() { echo "setup: $*"; }
 

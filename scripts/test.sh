@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The otel_ebpf Authors
-# Builds everything and runs all tests that this machine can run: test.sh [--quick] [--no-vm] [--all-go] [--filter TEXT]
+# Builds everything and runs all tests that this machine can run: test.sh [OPTION...]
 #
 #   --quick        unit, bpf and lint only
 #   --no-vm        leaves out the tests that boot other kernels
+#   --vm-arm64     further boots arm64 kernels, emulated, with an agent built for arm64
 #   --all-go       Go programs of the first and last patch of every release, in all variants (hours)
 #   --filter TEXT  only tests whose name contains TEXT
 #
@@ -14,14 +15,15 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-quick=false vm=true all_go= filter=
+quick=false vm=true vm_arm64=false all_go= filter=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--quick) quick=true ;;
 	--no-vm) vm=false ;;
 	--all-go) all_go=--all-go ;;
+	--vm-arm64) vm_arm64=true ;;
 	--filter) filter=${2:?--filter needs a text}; shift ;;
-	*) sed -n '4,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+	*) sed -n '4,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 	esac
 	shift
 done
@@ -98,6 +100,7 @@ finish() {
 }
 
 if $quick; then setup_options=; else setup_options=--tests; fi
+if $vm_arm64; then setup_options="$setup_options --vm-arm64"; fi
 step setup 1800 scripts/setup.sh $setup_options || finish
 step configure 300 cmake --preset default || finish
 if $quick; then
@@ -128,5 +131,9 @@ if ! $quick; then
 	if $vm && [ -z "$filter" ]; then
 		run vm 1200 tests/vm/run.sh
 	fi
+fi
+if $vm_arm64; then
+	step arm64-build 2400 sh -c "scripts/arm64-sysroot.sh build-arm64 && cmake --preset arm64 &&
+		cmake --build --preset arm64 -j$jobs" && run arm64-vm 2400 tests/vm/run.sh --arm64
 fi
 finish
