@@ -275,10 +275,12 @@ class Judgement:
 
 
 def keys_in_two_dumps(dumps, *pids):
-    """Keys of these processes that are in two dumps in a row."""
+    """Keys of these processes that are in two dumps in a row, of those 10 ms apart: a late dump has the next one close
+    behind, and one interrupt may be in both."""
     both = set()
-    for (_, keys), (_, next_keys) in zip(dumps, dumps[1:]):
-        both |= keys & next_keys
+    for (at, keys), (next_at, next_keys) in zip(dumps, dumps[1:]):
+        if next_at - at > 5_000_000:
+            both |= keys & next_keys
     return {key for key in both if key >> 32 in pids}
 
 

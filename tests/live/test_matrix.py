@@ -25,8 +25,7 @@ GOID_READER = BUILD / "bin/goid_reader"
 
 NOT_GO = "not a Go program (no Go build information)"
 # What a variant may be refused with. All others have to pass.
-REFUSED = {"packed": NOT_GO,
-           "cgo-pie-stripped": "has no .gopclntab section"}
+REFUSED = {"packed": NOT_GO}
 REQUESTS = 1000
 SERIAL_REQUESTS = 200
 BURN_MS = 150

@@ -102,8 +102,8 @@ constexpr bool same_minor(const Version& a, const Version& b) {
     return a.major == b.major && a.minor == b.minor;
 }
 
-constexpr const OffsetEntry* find_entry(const OffsetModule& module, std::string_view package, std::string_view type,
-                                        std::string_view member) {
+constexpr std::optional<OffsetEntry> find_entry(const OffsetModule& module, std::string_view package,
+                                                std::string_view type, std::string_view member) {
     struct Key {
         std::string_view package, type, member;
         constexpr auto operator<=>(const Key&) const = default;
@@ -113,8 +113,8 @@ constexpr const OffsetEntry* find_entry(const OffsetModule& module, std::string_
                                         [](const OffsetEntry& row, const Key& wanted) {
                                             return Key{row.package, row.type, row.member} < wanted;
                                         });
-    if (entry == module.entries.end() || Key{entry->package, entry->type, entry->member} != key) return nullptr;
-    return &*entry;
+    if (entry == module.entries.end() || Key{entry->package, entry->type, entry->member} != key) return std::nullopt;
+    return *entry;
 }
 
 constexpr OffsetAnswer answer(std::uint16_t value, OffsetBasis basis) {
@@ -129,8 +129,8 @@ constexpr OffsetAnswer answer(std::uint16_t value, OffsetBasis basis) {
 // that is not in the table nothing is known, unless the value never changed and `assume_unmoved`.
 constexpr OffsetAnswer find_offset(const OffsetModule& module, const Version& version, std::string_view package,
                                    std::string_view type, std::string_view member, bool assume_unmoved = false) {
-    const OffsetEntry* entry = detail::find_entry(module, package, type, member);
-    if (entry == nullptr) return {};
+    const auto entry = detail::find_entry(module, package, type, member);
+    if (!entry) return {};
 
     const auto after = std::ranges::upper_bound(module.releases, version, {}, &OffsetRelease::version);
     if (after == module.releases.begin()) return {};
