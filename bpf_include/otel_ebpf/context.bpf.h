@@ -9,6 +9,7 @@
 
 #include <otel_ebpf/flow.bpf.h>
 #include <otel_ebpf/goroutine.bpf.h>
+#include <otel_ebpf/thread_pointer.bpf.h>
 
 #if OE_BPF_SIDE
 
@@ -28,27 +29,6 @@ OE_INLINE long __oe_peek(__u64 *word, __u64 addr)
 	return bpf_probe_read_user(word, sizeof(*word), (const void *)addr);
 }
 
-/* The address of the current g, 0 when it can't be known here; -EFAULT. */
-OE_INLINE long __oe_go_g(const struct oe_process *process, __u64 *g_addr)
-{
-	const struct task_struct *task = bpf_get_current_task_btf();
-
-	*g_addr = 0;
-#if defined(__TARGET_ARCH_x86) || (!defined(__bpf__) && defined(__x86_64__))
-	/* 0 is no offset of g: the thread's own descriptor is there. */
-	return process->tls_g_offset ? __oe_peek(g_addr, task->thread.fsbase + process->tls_g_offset) : 0;
-#else
-	/* Only programs with cgo keep g in TLS (go1.27 src/runtime/tls_arm64.s); without, x28 is g in all code. */
-	if (process->tls_g_offset)
-		return __oe_peek(g_addr, task->thread.uw.tp_value + process->tls_g_offset);
-	{
-		const struct pt_regs *regs = (const struct pt_regs *)bpf_task_pt_regs((struct task_struct *)task);
-
-		return bpf_probe_read_kernel(g_addr, sizeof(*g_addr), &((const struct user_pt_regs *)regs)->regs[28]);
-	}
-#endif
-}
-
 /* The goroutine of the current thread: 1 and *now, 0 when it runs none (the scheduler, a thread of C); -EFAULT. */
 OE_NOINLINE long oe_go_current(const struct oe_process *process, const struct oe_exe *exe, struct oe_go_now *now)
 {
@@ -64,7 +44,7 @@ OE_NOINLINE long oe_go_current(const struct oe_process *process, const struct oe
 	parent_offset = oe_fact(exe, oe_f_g_parent_goid);
 	if (m_offset == OE_UNKNOWN || curg_offset == OE_UNKNOWN || goid_offset == OE_UNKNOWN)
 		return 0;
-	if (__oe_go_g(process, &g))
+	if (__oe_go_g(process->tls_g_offset, &g))
 		return -EFAULT;
 	if (!g)
 		return 0;

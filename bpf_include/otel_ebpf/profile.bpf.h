@@ -119,7 +119,13 @@ OE_NOINLINE int __oe_sample_labels(struct oe_sample *sample)
 		return 0;
 	tgid = sample->tgid;
 	go = bpf_map_lookup_elem(&oe_sampled_go, &tgid);
-	if (!go || oe_read(&g, sizeof(g), __oe_thread_pointer() + go->tls_g_offset) || !g)
+	if (!go)
+		return 0;
+	if (__oe_go_g(go->tls_g_offset, &g)) {
+		oe_count(OE_STAT_READ_FAULT);
+		return 0;
+	}
+	if (!g)
 		return 0;
 	if (oe_read(&m, sizeof(m), g + go->g_m) || oe_read(&current_g, sizeof(current_g), m + go->m_curg))
 		return 0;

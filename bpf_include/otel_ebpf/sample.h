@@ -11,7 +11,7 @@
 
 /* Where a Go process keeps the labels of its goroutines; value of oe_sampled_go, by tgid. */
 struct oe_sample_go {
-	__s32 tls_g_offset; /* of g from the thread pointer */
+	__s32 tls_g_offset; /* of g from the thread pointer; 0: arm64 without cgo, where x28 is g */
 	__u16 g_m;          /* offsets of members: g.m, m.curg, g.labels */
 	__u16 m_curg;
 	__u16 g_labels;

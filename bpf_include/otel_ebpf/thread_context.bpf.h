@@ -12,6 +12,7 @@
 #define OTEL_EBPF_THREAD_CONTEXT_BPF_H
 
 #include <otel_ebpf/go_types.bpf.h>
+#include <otel_ebpf/thread_pointer.bpf.h>
 
 #if OE_BPF_SIDE
 
@@ -36,17 +37,6 @@ struct __oe_thread_record {
 	__u16 attrs_bytes;
 };
 OE_STATIC_ASSERT(sizeof(struct __oe_thread_record) == 28, "OTEP 4947: 28 bytes in front of the attributes");
-
-OE_INLINE __u64 __oe_thread_pointer(void)
-{
-	const struct task_struct *task = bpf_get_current_task_btf();
-
-#if defined(__TARGET_ARCH_x86) || (!defined(__bpf__) && defined(__x86_64__))
-	return task->thread.fsbase;
-#else
-	return task->thread.uw.tp_value;
-#endif
-}
 
 /* Address of the variable in this thread's block; 0 when the thread has none yet, or it can't be read. */
 OE_NOINLINE __u64 __oe_tls_address(const struct oe_tls_location *where)

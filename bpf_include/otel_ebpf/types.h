@@ -214,7 +214,7 @@ struct oe_exe {
 	__u64 addr[OE_EXE_ADDRS];    /* virtual addresses of the file; 0 = unknown */
 	__u16 value[OE_EXE_VALUES];  /* member offsets, type sizes, version flags */
 	__u32 any_process;           /* 1: processes not in oe_processes join at their first hit */
-	__s32 tls_g_offset;          /* of g from the thread pointer; 0 = unknown */
+	__s32 tls_g_offset;          /* of g from the thread pointer; 0 = unknown, on arm64: none */
 	__u32 round;                 /* 0 to 255, see OE_SITE_DESCRIPTOR */
 	__u32 publication;           /* enum oe_publication, of processes that join */
 };

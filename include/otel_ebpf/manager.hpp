@@ -489,8 +489,7 @@ private:
             for (const PlanFact& fact : executable.planned.facts)
                 if (!fact.known && (fact.name == "runtime.g.m" || fact.name == "runtime.m.curg"))
                     return {Publication::off, "no goroutine can be found from outside: " + fact.reason};
-        if (mode == Publication::jit && executable.file->is_go() && executable.planned.table_row.tls_g_offset == 0 &&
-            executable.file->arch() == Arch::x86_64)
+        if (mode == Publication::jit && executable.file->is_go() && !executable.file->tls_g_offset())
             return {Publication::off, "no goroutine can be found from outside: where threads keep g is unknown"};
         if (mode == Publication::eager && executable.file->is_go()) {
             if (auto hooked = hook_scheduler(executable); !hooked) return {Publication::off, hooked.error().what};

@@ -11,8 +11,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "../test.hpp"
 #include "elf_image.hpp"
@@ -198,6 +200,31 @@ TEST_CASE("executable: TLS offset of g of a static pure Go program") {
         }
 }
 
+TEST_CASE("executable: static pure Go programs for arm64 keep g in no TLS, and every function of theirs is found") {
+    unsigned programs = 0;
+    for (const std::string release : {"1.19", "1.24", "1.26", "1.27"})
+        for (const std::string variant : {"", "-stripped"}) {
+            const std::string path = test_target("server-arm64-go" + release + variant);
+            if (path.empty()) continue;
+            ++programs;
+            CAPTURE(path);
+            const auto executable = open(path);
+            CHECK(executable->arch() == Arch::aarch64);
+            const auto offset = executable->tls_g_offset();
+            REQUIRE(offset);
+            CHECK(*offset == 0);
+            std::size_t functions = 0, readable = 0;
+            executable->for_each_function([&](std::string_view name, std::uint64_t vaddr, std::uint64_t size) {
+                ++functions;
+                readable += executable->code({std::string(name), vaddr, size}).has_value();
+                return true;
+            });
+            CHECK(functions > 4000);
+            CHECK(readable == functions);
+        }
+    if (programs == 0) SKIP_TEST("no arm64 Go programs (OTEL_EBPF_TEST_TARGETS)");
+}
+
 namespace {
 
 Result<go::TlsG> tls_g_of(const ElfImage& image) {
@@ -250,6 +277,54 @@ TEST_CASE("executable: the TLS offset of g in the code of position-independent e
     image.segments.pop_back();
     image.text.replace(16, 7, std::string("\x49\xc7\xc6\x10\x00\x00\x00", 7));
     CHECK(contains(error_of(tls_g_of(image)), "absurd TLS offset of g: 16"));
+}
+
+TEST_CASE("executable: g of programs for arm64") {
+    constexpr std::uint64_t iscgo = ElfImage::data_vaddr + 8;
+    ElfImage image;
+    image.header.e_machine = EM_AARCH64;
+    image.data = std::string(64, '\0');
+    const auto put = [&](std::initializer_list<std::uint32_t> words) {
+        std::size_t at = 16;
+        for (const std::uint32_t word : words) std::memcpy(image.text.data() + std::exchange(at, at + 4), &word, 4);
+    };
+    // adrp x27, 0x600000; ldrsb x0,[x27,#8]; cbz x0; mrs x0,tpidr_el0; movz x27,#0x20; ldr x28,[x0,x27]; ret
+    const std::initializer_list<std::uint32_t> load_g = {0xf0000ffb, 0x39802360, 0xb4000080, 0xd53bd040,
+                                                         0xd280041b, 0xf87b681c, 0xd65f03c0};
+    CHECK(contains(error_of(tls_g_of(image)), "no runtime.load_g of a known form"));
+    put(load_g);
+    REQUIRE(tls_g_of(image));  // runtime.iscgo is false: TLS has nothing
+    CHECK(tls_g_of(image)->offset == 0);
+    CHECK(tls_g_of(image)->got_vaddr == 0);
+    image.data[iscgo - ElfImage::data_vaddr] = 1;
+    REQUIRE(tls_g_of(image));
+    CHECK(tls_g_of(image)->offset == 0x20);
+    SECTION("the block of the executable must agree") {
+        image.segments.push_back(tls_segment_of_g_only());
+        CHECK(contains(error_of(tls_g_of(image)), "gives two TLS offsets of g: 32 in its code, 16 by its TLS segment"));
+    }
+    SECTION("position-independent: in two halves") {
+        put({0xf0000ffb, 0x39802360, 0xb4000080, 0xd53bd040, 0xd2a0001b, 0xf280061b, 0xf87b681c});
+        REQUIRE(tls_g_of(image));
+        CHECK(tls_g_of(image)->offset == 0x30);
+    }
+    SECTION("an offset that the loader chose: the block tells, in an executable") {
+        put({0xf0000ffb, 0x39802360, 0xb4000080, 0xd53bd040, 0xf0000ffb, 0xf940077b, 0xf87b681c});
+        CHECK(contains(error_of(tls_g_of(image)), "loads g neither"));
+        image.segments.push_back(tls_segment_of_g_only());
+        REQUIRE(tls_g_of(image));
+        CHECK(tls_g_of(image)->offset == 16);
+        image.header.e_type = ET_DYN;
+        CHECK(contains(error_of(tls_g_of(image)), "is a library for arm64"));
+    }
+    SECTION("an absurd offset") {
+        put({0xf0000ffb, 0x39802360, 0xb4000080, 0xd53bd040, 0xd280001b, 0xf87b681c});
+        CHECK(contains(error_of(tls_g_of(image)), "absurd TLS offset of g: 0"));
+    }
+    SECTION("other code that reads the thread pointer is passed over") {
+        put({0xf0000ffb, 0x39802360, 0xb4000080, 0xd53bd040, 0xd280041b, 0xf83b681c});  // save_g: str
+        CHECK(contains(error_of(tls_g_of(image)), "no runtime.load_g of a known form"));
+    }
 }
 
 TEST_CASE("executable: a library keeps the TLS offset of g in a word that the loader fills") {

@@ -27,14 +27,14 @@ inline site::Arch site_arch(const Executable& executable) {
 }
 
 // Holds only what may refer to the functions that it was made for, with the bytes around: a section here is a few bytes
-// of one of the file, but code of arm64, which is kept whole. Reads all code and data of the file once, in chunks; make
-// one only when callers are really searched for.
+// of one of the file. Reads all code and data of the file once, in chunks; make one only when callers are really
+// searched for.
 class ExecutableImage {
 public:
     // The functions whose callers, or for native ones whose entries, will be asked for.
     static Result<ExecutableImage> open(const Executable& executable, std::span<const ReferenceTarget> targets) {
         ExecutableImage image(executable);
-        ReferenceSearch search(targets, executable.go_text_start());
+        ReferenceSearch search(executable.arch(), targets, executable.go_text_start());
         for (const Part& part : parts_of(executable)) {
             auto done = part.is_code ? image.read_code(part, search, targets, image.text_)
                                      : image.read_data(part, search);
@@ -144,7 +144,6 @@ private:
     // With the opcode before each field, and the short branches near each target.
     Result<void> read_code(const Part& part, ReferenceSearch& search, std::span<const ReferenceTarget> targets,
                            std::vector<site::Section>& sections) {
-        if (site_arch(*executable_) != site::Arch::x86_64) return keep_range(part, 0, part.size, sections);
         constexpr std::uint64_t around = 160, short_branch = 130;
         auto done = for_each_chunk(
             part, [&](std::uint64_t vaddr, std::span<const std::byte> bytes) { search.scan_code(vaddr, bytes); });
@@ -194,7 +193,7 @@ private:
                 at = std::max(at + 1, end);
             }
         }
-        ReferenceSearch search(targets, executable_->go_text_start());
+        ReferenceSearch search(executable_->arch(), targets, executable_->go_text_start());
         for (const Part& part : parts_of(*executable_))
             if (part.is_code)
                 if (auto done = read_code(part, search, targets, entry_text_); !done) return done;
@@ -206,6 +205,7 @@ private:
     template <class EndOf>
     Result<void> keep(const Part& part, std::vector<std::uint64_t>& addresses, std::uint64_t around,
                       std::vector<site::Section>& sections, EndOf&& end_of) {
+        constexpr std::uint64_t max_bytes = 32 << 20;  // a function that is called from 100,000 places
         std::ranges::sort(addresses);
         for (std::size_t i = 0; i < addresses.size();) {
             const std::uint64_t first = addresses[i] - part.vaddr;
@@ -217,22 +217,16 @@ private:
                 if (next >= together) together = end_of(addresses[i]) - part.vaddr;
                 end = next + around;
             }
-            if (auto kept = keep_range(part, begin, std::min(end, part.size), sections); !kept) return kept;
+            end = std::min(end, part.size);
+            kept_bytes_ += end - begin;
+            if (kept_bytes_ > max_bytes)
+                return fail(Stage::symbol, executable_->path().string() +
+                                               " refers to the wanted functions from an absurd number of places");
+            auto bytes = executable_->elf().source().read(part.offset + begin, end - begin);
+            if (!bytes) return tl::unexpected(std::move(bytes).error());
+            buffers_.push_back(std::move(*bytes));
+            sections.push_back({part.vaddr + begin, std::as_const(buffers_.back()).bytes()});
         }
-        return {};
-    }
-
-    Result<void> keep_range(const Part& part, std::uint64_t begin, std::uint64_t end,
-                            std::vector<site::Section>& sections) {
-        constexpr std::uint64_t max_bytes = 64 << 20;  // 200,000 calls of a function, or all code
-        kept_bytes_ += end - begin;
-        if (kept_bytes_ > max_bytes)
-            return fail(Stage::symbol, executable_->path().string() +
-                                           " refers to the wanted functions from an absurd number of places");
-        auto bytes = executable_->elf().source().read(part.offset + begin, end - begin);
-        if (!bytes) return tl::unexpected(std::move(bytes).error());
-        buffers_.push_back(std::move(*bytes));
-        sections.push_back({part.vaddr + begin, std::as_const(buffers_.back()).bytes()});
         return {};
     }
 

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include <otel_ebpf/byte_source.hpp>
+#include <otel_ebpf/elf.hpp>
+#include <otel_ebpf/site/references_aarch64.hpp>
 
 namespace otel_ebpf::detail {
 
@@ -24,21 +26,15 @@ struct ReferenceTarget {
 
 class ReferenceSearch {
 public:
-    ReferenceSearch(std::span<const ReferenceTarget> targets, std::uint64_t go_text_start)
-        : targets_(targets.begin(), targets.end()), go_text_start_(go_text_start) {}
+    ReferenceSearch(Arch arch, std::span<const ReferenceTarget> targets, std::uint64_t go_text_start)
+        : arch_(arch), targets_(targets.begin(), targets.end()), go_text_start_(go_text_start) {}
 
     // Chunks of code overlap by this much, so that each field lies whole in one of them.
     static constexpr std::size_t overlap = 3;
 
-    // 4-byte fields of x86-64 code that lead to a target as an offset from their own end, or hold its address.
+    // What may lead to a target by its form, or hold its address.
     void scan_code(std::uint64_t vaddr, std::span<const std::byte> bytes) {
-        for (const ReferenceTarget& target : targets_) {
-            std::size_t at = 0;
-            for (; at + block_bytes + overlap <= bytes.size(); at += block_bytes)
-                if (may_refer(bytes.data() + at, vaddr + at, target))
-                    scan_fields(vaddr, bytes, at, block_bytes, target);
-            if (at + overlap < bytes.size()) scan_fields(vaddr, bytes, at, bytes.size() - overlap - at, target);
-        }
+        arch_ == Arch::x86_64 ? scan_code_x86_64(vaddr, bytes) : scan_code_arm64(vaddr, bytes);
     }
 
     // Aligned words that hold the address of a target.
@@ -55,6 +51,24 @@ public:
     std::vector<std::uint64_t> take() { return std::exchange(found_, {}); }
 
 private:
+    // 4-byte fields that are an offset from their own end, or an address.
+    void scan_code_x86_64(std::uint64_t vaddr, std::span<const std::byte> bytes) {
+        for (const ReferenceTarget& target : targets_) {
+            std::size_t at = 0;
+            for (; at + block_bytes + overlap <= bytes.size(); at += block_bytes)
+                if (may_refer(bytes.data() + at, vaddr + at, target))
+                    scan_fields(vaddr, bytes, at, block_bytes, target);
+            if (at + overlap < bytes.size()) scan_fields(vaddr, bytes, at, bytes.size() - overlap - at, target);
+        }
+    }
+
+    void scan_code_arm64(std::uint64_t vaddr, std::span<const std::byte> bytes) {
+        site::aarch64::for_each_word({vaddr, bytes}, [&](const site::aarch64::CodeWord& word) {
+            for (const ReferenceTarget& target : targets_)
+                if (word.may_refer(target.vaddr, target.size)) found_.push_back(word.vaddr);
+        });
+    }
+
     using Lanes = std::uint32_t __attribute__((vector_size(16)));
     static constexpr std::size_t lanes = 4, block_bytes = sizeof(Lanes);
 
@@ -96,6 +110,7 @@ private:
         }
     }
 
+    Arch arch_;
     std::vector<ReferenceTarget> targets_;
     std::uint64_t go_text_start_;
     std::vector<std::uint64_t> found_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The otel_ebpf Authors
-// Where a thread keeps its current g: at an offset from the thread pointer (amd64: fs base).
+// Where a thread keeps its current g: at an offset from the thread pointer (amd64: fs base; arm64: tpidr_el0).
 #pragma once
 
 #include <algorithm>
@@ -9,20 +9,23 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include <otel_ebpf/elf.hpp>
 #include <otel_ebpf/elf_symbols.hpp>
 #include <otel_ebpf/error.hpp>
+#include <otel_ebpf/go/load_g_aarch64.hpp>
 #include <otel_ebpf/process_maps.hpp>
 #include <otel_ebpf/tls_variable.hpp>
 
 namespace otel_ebpf::go {
 
-// Fixed in an executable. Where the loader chose it, as for a shared library, a word of its GOT tells.
+// Fixed in an executable. Where the loader chose it, as for a shared library, a word of its GOT tells. Programs for arm64
+// without cgo keep g in x28 alone: then both are 0.
 struct TlsG {
-    std::int32_t offset = 0;      // from the thread pointer, in bytes; 0: only a running process tells
-    std::uint64_t got_vaddr = 0;  // then the address of that word, before any load bias
+    std::int32_t offset = 0;      // from the thread pointer, in bytes; 0: not fixed
+    std::uint64_t got_vaddr = 0;  // the address of the word that tells, before any load bias; 0: there is none
 };
 
 namespace detail {
@@ -60,7 +63,10 @@ inline std::optional<TlsG> find_load_of_g(std::string_view text, std::uint64_t v
     return std::nullopt;
 }
 
-inline Result<std::optional<TlsG>> tls_g_from_code(const ElfFile& elf, std::uint64_t begin, std::uint64_t end) {
+// What FIND(text, vaddr) finds first in [begin, end); it looks at MAX_BYTES together.
+template <class Find, class Found = std::invoke_result_t<Find, std::string_view, std::uint64_t>>
+Result<Found> find_in_code(const ElfFile& elf, std::uint64_t begin, std::uint64_t end, std::uint64_t max_bytes,
+                           Find&& find) {
     constexpr std::uint64_t chunk_bytes = 64 << 10;
     // Chunks overlap, so that an instruction lies whole in one of them.
     for (std::uint64_t at = begin; at < end;) {
@@ -68,20 +74,22 @@ inline Result<std::optional<TlsG>> tls_g_from_code(const ElfFile& elf, std::uint
         auto chunk = elf.bytes_at(at, size);
         if (!chunk) return tl::unexpected(std::move(chunk).error());
         const auto bytes = std::as_const(*chunk).bytes();
-        if (auto found = find_load_of_g({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, at)) return found;
+        auto found = find(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), at);
+        if (found) return std::move(found);
         if (size == end - at) break;
-        at += size - load_g_max_bytes + 1;
+        at += size - max_bytes + 1;
     }
-    return std::nullopt;
+    return Found();
 }
 
-// The executable's block ends at the thread pointer (TLS variant II). Known when the symbol table has runtime.tlsg, or
-// when g is all that the block holds.
+// The executable's block ends at the thread pointer (TLS variant II), or begins behind two words there (variant I).
+// Known when the symbol table has Go's variable, or when g is all that the block holds.
 inline std::optional<std::int64_t> tls_g_from_segment(const ElfFile& elf) {
     const auto segment = elf.tls_segment();
     if (!segment) return std::nullopt;
     TlsVariable variable;
-    if (const auto symbol = find_tls_variable(elf, "runtime.tlsg"); symbol && *symbol) variable = **symbol;
+    if (const auto symbol = find_tls_variable(elf, elf.arch() == Arch::x86_64 ? "runtime.tlsg" : "runtime.tls_g");
+        symbol && *symbol) variable = **symbol;
     else if (segment->p_memsz != sizeof(std::uint64_t)) return std::nullopt;
     const auto place = local_exec_place(elf, variable);
     if (!place) return std::nullopt;
@@ -120,20 +128,63 @@ inline Result<bool> is_tls_slot(const ElfFile& elf, std::uint64_t vaddr) {
     return false;
 }
 
-inline Result<std::int32_t> checked_tls_offset(std::int64_t offset) {
-    if (offset >= 0 || offset % 8 != 0 || offset < -(1 << 20))
+// Below the thread pointer on amd64; on arm64 above it, behind two words.
+inline Result<std::int32_t> checked_tls_offset(Arch arch, std::int64_t offset) {
+    constexpr std::int64_t head = 16, limit = 1 << 20;
+    const bool is_possible = arch == Arch::x86_64 ? offset < 0 && offset >= -limit : offset >= head && offset <= limit;
+    if (!is_possible || offset % 8 != 0)
         return fail(Stage::offset, "has an absurd TLS offset of g: " + std::to_string(offset));
     return static_cast<std::int32_t>(offset);
+}
+
+inline Result<TlsG> agreed_tls_offset(Arch arch, std::optional<std::int64_t> in_code,
+                                      std::optional<std::int64_t> by_segment) {
+    if (in_code && by_segment && *in_code != *by_segment)
+        return fail(Stage::offset, "gives two TLS offsets of g: " + std::to_string(*in_code) + " in its code, " +
+                                       std::to_string(*by_segment) + " by its TLS segment");
+    if (!in_code && !by_segment)
+        return fail(Stage::unsupported, "loads g neither from a fixed TLS offset nor from a known TLS block");
+    return checked_tls_offset(arch, in_code ? *in_code : *by_segment).map([](std::int32_t offset) {
+        return TlsG{offset, 0};
+    });
+}
+
+// The byte at an address as the loader leaves it.
+inline Result<std::uint8_t> initial_byte(const ElfFile& elf, std::uint64_t vaddr) {
+    for (const Elf64_Phdr& segment : elf.segments())
+        if (segment.p_type == PT_LOAD && vaddr >= segment.p_vaddr && vaddr - segment.p_vaddr >= segment.p_filesz &&
+            vaddr - segment.p_vaddr < segment.p_memsz)
+            return std::uint8_t{0};
+    auto byte = elf.bytes_at(vaddr, 1);
+    if (!byte) return tl::unexpected(std::move(byte).error());
+    return load<std::uint8_t>(std::as_const(*byte).bytes(), 0);
+}
+
+// runtime.iscgo decides: a build with cgo allowed that uses none keeps g in x28 alone.
+inline Result<TlsG> find_tls_g_arm64(const ElfFile& elf, std::uint64_t text_begin, std::uint64_t text_end) {
+    constexpr std::uint64_t max_bytes = load_g_before_bytes + load_g_bytes;
+    const auto load_g = find_in_code(elf, text_begin, text_end, max_bytes, find_load_g);
+    if (!load_g) return tl::unexpected(load_g.error());
+    if (!*load_g)
+        return fail(Stage::unsupported, "has no runtime.load_g of a known form: where threads keep g is unknown");
+    const auto iscgo = initial_byte(elf, (*load_g)->iscgo_vaddr);
+    if (!iscgo) return tl::unexpected(iscgo.error());
+    if (*iscgo == 0) return TlsG{};
+    const auto library = is_library(elf);
+    if (!library) return tl::unexpected(library.error());
+    if (*library)
+        return fail(Stage::unsupported,
+                    "is a library for arm64: there the TLS offset of g is known of executables only");
+    return agreed_tls_offset(elf.arch(), (*load_g)->tls_offset, tls_g_from_segment(elf));
 }
 
 }  // namespace detail
 
 // `text_begin` and `text_end` bound the Go text. Refused where the two sources disagree or both are silent.
 inline Result<TlsG> find_tls_g(const ElfFile& elf, std::uint64_t text_begin, std::uint64_t text_end) {
-    if (elf.arch() != Arch::x86_64)
-        return fail(Stage::unsupported,
-                    "is for " + std::string(to_string(elf.arch())) + ": the TLS offset of g is known on x86_64 only");
-    auto from_code = detail::tls_g_from_code(elf, text_begin, text_end);
+    if (elf.arch() == Arch::aarch64) return detail::find_tls_g_arm64(elf, text_begin, text_end);
+    auto from_code =
+        detail::find_in_code(elf, text_begin, text_end, detail::load_g_max_bytes, detail::find_load_of_g);
     if (!from_code) return tl::unexpected(std::move(from_code).error());
     const auto library = detail::is_library(elf);
     if (!library) return tl::unexpected(library.error());
@@ -149,24 +200,16 @@ inline Result<TlsG> find_tls_g(const ElfFile& elf, std::uint64_t text_begin, std
     }
     std::optional<std::int64_t> in_code;
     if (*from_code && (*from_code)->got_vaddr == 0) in_code = (*from_code)->offset;
-    const auto by_segment = detail::tls_g_from_segment(elf);
-    if (in_code && by_segment && *in_code != *by_segment)
-        return fail(Stage::offset, "gives two TLS offsets of g: " + std::to_string(*in_code) + " in its code, " +
-                                       std::to_string(*by_segment) + " by its TLS segment");
-    if (!in_code && !by_segment)
-        return fail(Stage::unsupported, "loads g neither from a fixed TLS offset nor from a known TLS block");
-    const auto offset = detail::checked_tls_offset(in_code ? *in_code : *by_segment);
-    if (!offset) return tl::unexpected(offset.error());
-    return TlsG{*offset, 0};
+    return detail::agreed_tls_offset(elf.arch(), in_code, detail::tls_g_from_segment(elf));
 }
 
-// The offset in a process that has loaded the file; it stays for the life of the process. `bias`: address in the
-// process less address in the file.
+// The offset in a process that has loaded the file, a library of amd64 where a word tells; it stays for the life of the
+// process. `bias`: address in the process less address in the file.
 inline Result<std::int32_t> tls_g_offset_in_process(const TlsG& place, std::uint64_t bias, const ReadMemory& read) {
     if (place.got_vaddr == 0) return place.offset;
     const auto word = read_memory<std::int64_t>(read, bias + place.got_vaddr);
     if (!word) return tl::unexpected(word.error());
-    return detail::checked_tls_offset(*word);
+    return detail::checked_tls_offset(Arch::x86_64, *word);
 }
 
 }  // namespace otel_ebpf::go

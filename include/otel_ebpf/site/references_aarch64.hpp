@@ -12,29 +12,42 @@
 #include <otel_ebpf/site/decode_aarch64.hpp>
 
 namespace otel_ebpf::site::aarch64 {
-namespace detail {
+// One word of code, and the one before it.
+struct CodeWord {
+    std::uint64_t vaddr = 0;
+    std::uint32_t word = 0;
+    std::uint32_t before = 0;
 
-// Calls USE(address, word) for each word of SECTION.
+    // Whether it may lead to one of the SIZE bytes at TARGET: as a branch, as the address of a page, as a constant of
+    // 64 bits with the word before it, or as one of 32 bits.
+    [[nodiscard]] bool may_refer(std::uint64_t target, std::uint64_t size) const {
+        const auto is_inside = [&](std::uint64_t address) { return address - target < size; };
+        const auto branch = target_of(word, vaddr);
+        const std::uint64_t address = adr.matches(word) || adrp.matches(word) ? detail::made_address(word, vaddr) : 0;
+        constexpr std::uint64_t page_bytes = 4096;
+        const bool is_page = adrp.matches(word) && address < target + size && target < address + page_bytes;
+        return (branch && is_inside(*branch)) || (adr.matches(word) && is_inside(address)) || is_page ||
+               is_inside(word) || is_inside(std::uint64_t{word} << 32 | before);
+    }
+};
+
+// Calls USE(CodeWord) for each word of SECTION.
 template <class Use>
 void for_each_word(const Section& section, Use use) {
-    for (std::size_t i = (0 - section.vaddr) % 4; i + 4 <= section.bytes.size(); i += 4)
-        use(section.vaddr + i, site::detail::load<std::uint32_t>(section.bytes.data() + i));
+    CodeWord word;
+    for (std::size_t i = (0 - section.vaddr) % 4; i + 4 <= section.bytes.size(); i += 4) {
+        word.before = word.word;
+        word.vaddr = section.vaddr + i;
+        word.word = site::detail::load<std::uint32_t>(section.bytes.data() + i);
+        use(word);
+    }
 }
 
-}  // namespace detail
-
-// Words of TEXT, in order, that may lead to TARGET: branches, addresses of its page, constants.
+// Words of TEXT, in order, that may lead to TARGET.
 inline std::vector<std::uint64_t> possible_references(const Section& text, std::uint64_t target) {
     std::vector<std::uint64_t> found;
-    const auto low = static_cast<std::uint32_t>(target), high = static_cast<std::uint32_t>(target >> 32);
-    std::uint32_t before = 0;
-    detail::for_each_word(text, [&](std::uint64_t vaddr, std::uint32_t word) {
-        const bool is_page =
-            adrp.matches(word) && detail::made_address(word, vaddr) == (target & ~std::uint64_t{0xfff});
-        const bool is_address = adr.matches(word) && detail::made_address(word, vaddr) == target;
-        const bool is_constant = (high == 0 && word == low) || (high != 0 && before == low && word == high);
-        if (target_of(word, vaddr) == target || is_page || is_address || is_constant) found.push_back(vaddr);
-        before = word;
+    for_each_word(text, [&](const CodeWord& word) {
+        if (word.may_refer(target, 1)) found.push_back(word.vaddr);
     });
     return found;
 }
@@ -44,9 +57,9 @@ inline std::vector<std::uint64_t> entered_from_outside(std::span<const Section> 
                                                        std::uint64_t size) {
     std::vector<std::uint64_t> found;
     for (const Section& section : text)
-        detail::for_each_word(section, [&](std::uint64_t from, std::uint32_t word) {
-            const auto target = target_of(word, from);
-            if (target && *target > vaddr && *target - vaddr < size && (from < vaddr || from - vaddr >= size))
+        for_each_word(section, [&](const CodeWord& word) {
+            const auto target = target_of(word.word, word.vaddr);
+            if (target && *target > vaddr && *target - vaddr < size && word.vaddr - vaddr >= size)
                 found.push_back(*target);
         });
     std::sort(found.begin(), found.end());
