@@ -1,0 +1,3 @@
+module example.com/offsets/mongo
+
+go 1.26

@@ -1,0 +1,3 @@
+module example.com/offsets/mongo_v2
+
+go 1.26

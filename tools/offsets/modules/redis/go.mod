@@ -1,0 +1,3 @@
+module example.com/offsets/redis
+
+go 1.26

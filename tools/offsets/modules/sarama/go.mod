@@ -1,0 +1,3 @@
+module example.com/offsets/sarama
+
+go 1.26
