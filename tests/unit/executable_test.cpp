@@ -213,14 +213,19 @@ TEST_CASE("executable: static pure Go programs for arm64 keep g in no TLS, and e
             const auto offset = executable->tls_g_offset();
             REQUIRE(offset);
             CHECK(*offset == 0);
-            std::size_t functions = 0, readable = 0;
+            // Where symbols are gone, code is checked against the function table; some assembly changes stacks unsaid.
+            std::size_t functions = 0, refused = 0;
             executable->for_each_function([&](std::string_view name, std::uint64_t vaddr, std::uint64_t size) {
                 ++functions;
-                readable += executable->code({std::string(name), vaddr, size}).has_value();
+                if (executable->code({std::string(name), vaddr, size})) return true;
+                ++refused;
+                CAPTURE(name);
+                CHECK((name.starts_with("runtime.") || name == "gogo" || name.starts_with("debugCall") ||
+                       name.starts_with("go:")));
                 return true;
             });
             CHECK(functions > 4000);
-            CHECK(readable == functions);
+            CHECK(refused < 20);
         }
     if (programs == 0) SKIP_TEST("no arm64 Go programs (OTEL_EBPF_TEST_TARGETS)");
 }

@@ -68,37 +68,44 @@ std::vector<std::string> text_of(const Result<std::vector<site::CallerSite>>& ca
 TEST_CASE("image: callers are the same in what is kept as in the whole file") {
     const auto targets = go_targets();
     if (targets.empty()) SKIP_TEST("no Go programs (OTEL_EBPF_TEST_TARGETS)");
-    for (const GoTarget& target : targets)
-        for (const std::string& path : {target.plain, target.stripped}) {
-            const auto executable = Executable::open(path);
-            REQUIRE(executable);
-            std::vector<Function> functions;
-            std::size_t seen = 0;
-            (*executable)->for_each_function([&](std::string_view name, std::uint64_t vaddr, std::uint64_t size) {
-                if (seen++ % 151 == 0) functions.push_back({std::string(name), vaddr, size});
-                return true;
-            });
-            std::vector<detail::ReferenceTarget> wanted;
-            for (const Function& function : functions) wanted.push_back({function.vaddr});
-            auto image = detail::ExecutableImage::open(**executable, wanted);
-            REQUIRE(image);
-            WholeImage whole(**executable);
-            std::size_t closed = 0, calls = 0;
-            for (const Function& function : functions) {
-                const auto bytes = (*executable)->code(function);
-                if (!bytes) continue;
-                const site::Code code{function.vaddr, *bytes, function.name};
-                const auto expected = site::callers_of(site::Arch::x86_64, code, whole.view());
-                CAPTURE(path, function.name);
-                CHECK(text_of(site::callers_of(site::Arch::x86_64, code, image->view())) == text_of(expected));
-                closed += expected.has_value();
-                for (const site::CallerSite& caller : expected ? *expected : std::vector<site::CallerSite>())
-                    calls += caller.call_vaddrs.size();
-            }
-            CHECK(functions.size() > 30);
-            CHECK(closed > 5);
-            CHECK(calls > closed);  // some are called more than once
+    std::vector<std::string> paths;
+    for (const GoTarget& target : targets) {
+        paths.insert(paths.end(), {target.plain, target.stripped});
+        for (const std::string variant : {"", "-stripped"})
+            if (auto path = test_target("server-arm64-go" + target.release + variant); !path.empty())
+                paths.push_back(std::move(path));
+    }
+    for (const std::string& path : paths) {
+        const auto executable = Executable::open(path);
+        REQUIRE(executable);
+        const site::Arch arch = detail::site_arch(**executable);
+        std::vector<Function> functions;
+        std::size_t seen = 0;
+        (*executable)->for_each_function([&](std::string_view name, std::uint64_t vaddr, std::uint64_t size) {
+            if (seen++ % 151 == 0) functions.push_back({std::string(name), vaddr, size});
+            return true;
+        });
+        std::vector<detail::ReferenceTarget> wanted;
+        for (const Function& function : functions) wanted.push_back({function.vaddr});
+        auto image = detail::ExecutableImage::open(**executable, wanted);
+        REQUIRE(image);
+        WholeImage whole(**executable);
+        std::size_t closed = 0, calls = 0;
+        for (const Function& function : functions) {
+            const auto bytes = (*executable)->code(function);
+            if (!bytes) continue;
+            const site::Code code{function.vaddr, *bytes, function.name};
+            const auto expected = site::callers_of(arch, code, whole.view());
+            CAPTURE(path, function.name);
+            CHECK(text_of(site::callers_of(arch, code, image->view())) == text_of(expected));
+            closed += expected.has_value();
+            for (const site::CallerSite& caller : expected ? *expected : std::vector<site::CallerSite>())
+                calls += caller.call_vaddrs.size();
         }
+        CHECK(functions.size() > 30);
+        CHECK(closed > 5);
+        CHECK(calls > closed);  // some are called more than once
+    }
 }
 
 }  // namespace

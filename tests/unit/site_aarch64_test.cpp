@@ -339,6 +339,10 @@ TEST_CASE("arm64: every return is a cheap end site") {
         CHECK(offsets(returns(f)) == std::set<std::uint64_t>{4});
         code.branch(0x1800001b, "constant").b("on").label("constant").words({1}).label("on").words({mov_x0_x1});
         check_refused(returns(code), "continues behind the function");
+        Arm64Assembler after_call, with_table;
+        check_refused(returns(after_call.words({ret}).bl(callee).words({mov_x0_x1})), "continues behind the function");
+        with_table.words({0xf863783b, 0xd61f0360, ret, mov_x0_x1});  // a case may be there
+        check_refused(returns(with_table), "continues behind the function");
     }
     SECTION("none: the function never returns") {
         Arm64Assembler f;

@@ -17,6 +17,7 @@
 #include <otel_ebpf/elf.hpp>
 #include <otel_ebpf/error.hpp>
 #include <otel_ebpf/go/function_index.hpp>
+#include <otel_ebpf/site/decode_aarch64.hpp>
 #include <otel_ebpf/site/decode_x86_64.hpp>
 
 namespace otel_ebpf::go {
@@ -72,25 +73,19 @@ constexpr bool writes_stack_pointer_arm64(std::uint32_t word) {
     return (word & 0x1f80'0000) == 0x1200'0000 && (word & 0x6000'0000) != 0x6000'0000 && is_result;
 }
 
-constexpr bool may_leave_arm64(std::uint32_t word) {
-    const bool branches = (word & 0x7c00'0000) == 0x1400'0000 || (word & 0xfe00'0000) == 0xd600'0000;
-    return branches || (word & 0xffe0'0000) == 0xd420'0000 || word == 0;  // brk, undefined
-}
-
 inline Result<InstructionEnds> instruction_ends_arm64(std::uint64_t vaddr, std::span<const std::byte> code) {
     using Kind = InstructionEnds::Kind;
-    constexpr std::size_t bytes = 4;
-    constexpr std::uint32_t nop = 0xd503'201f;
-    if (code.size() % bytes != 0 || vaddr % bytes != 0) return not_this_function("it ends inside an instruction");
+    const auto function = site::aarch64::decode({vaddr, code}, "its instructions");
+    if (!function) return not_this_function(function.error().what);
     InstructionEnds ends(code.size());
-    for (std::size_t at = 0; at < code.size(); at += bytes) {
-        const auto word = load<std::uint32_t>(code, at);
-        const Kind kind = may_leave_arm64(word)              ? Kind::leaves
+    for (const site::aarch64::Instruction& instruction : function->instructions) {
+        const std::uint32_t word = instruction.encoding.word;
+        const Kind kind = !instruction.falls_through()       ? Kind::leaves
                           : writes_stack_pointer_arm64(word) ? Kind::moves_stack
                                                              : Kind::other;
-        ends.add(at, at + bytes, kind, word == nop);
+        ends.add(instruction.offset, instruction.end(), kind, site::aarch64::nop.matches(word));
     }
-    if (ends.at.back() != Kind::leaves) return not_this_function("its last instruction goes on behind it");
+    if (ends.at.back() == Kind::none) ends.at.back() = Kind::leaves;  // behind constants
     return ends;
 }
 

@@ -21,8 +21,8 @@
 
 namespace otel_ebpf::go {
 
-// Fixed in an executable. Where the loader chose it, as for a shared library, a word of its GOT tells. Programs for arm64
-// without cgo keep g in x28 alone: then both are 0.
+// Fixed in an executable. Where the loader chose it, as for a shared library, a word of its GOT tells. Programs for
+// arm64 without cgo keep g in x28 alone: then both are 0.
 struct TlsG {
     std::int32_t offset = 0;      // from the thread pointer, in bytes; 0: not fixed
     std::uint64_t got_vaddr = 0;  // the address of the word that tells, before any load bias; 0: there is none
@@ -75,7 +75,7 @@ Result<Found> find_in_code(const ElfFile& elf, std::uint64_t begin, std::uint64_
         if (!chunk) return tl::unexpected(std::move(chunk).error());
         const auto bytes = std::as_const(*chunk).bytes();
         auto found = find(std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()), at);
-        if (found) return std::move(found);
+        if (found) return found;
         if (size == end - at) break;
         at += size - max_bytes + 1;
     }

@@ -6,6 +6,7 @@
 // registers it may write, too many rather than too few.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -184,12 +185,6 @@ public:
     explicit Literals(const Code& code) : code_(code), is_data_(code.bytes.size() / 4, false) {}
 
     [[nodiscard]] bool has(std::size_t index) const { return is_data_[index]; }
-    // Behind the last constant, in bytes from the start of the function; 0: there is none.
-    [[nodiscard]] std::size_t end() const {
-        std::size_t index = is_data_.size();
-        while (index > 0 && !is_data_[index - 1]) --index;
-        return index * 4;
-    }
 
     // The constant that the load at INDEX gives, where it is one word of 32 or 64 bits. False: it lies outside of the
     // function, or before the load, where it may have been taken for code.
@@ -251,17 +246,18 @@ inline bool ends_here(const std::vector<Instruction>& instructions) {
     return false;
 }
 
-// Constants that no load names any more may stand behind others: words to which nothing leads (go1.19.13:
-// runtime.(*mheap).reclaim).
-inline void drop_dead_constants(Function& function, std::size_t begin) {
+// Constants that no load names any more may come last: words behind the last instruction that leaves, to which nothing
+// leads (go1.19.13: runtime.(*mheap).reclaim).
+inline void drop_dead_constants(Function& function) {
     auto& instructions = function.instructions;
-    if (begin == 0) return;
-    for (const Instruction& instruction : instructions) {
-        const bool leads_there = instruction.has_target && function.contains(instruction.target) &&
-                                 instruction.target - function.code.vaddr >= begin;
-        if (leads_there || (instruction.offset >= begin && instruction.flow != Flow::next)) return;
-    }
-    while (!instructions.empty() && instructions.back().offset >= begin) instructions.pop_back();
+    auto last = instructions.rbegin();
+    while (last != instructions.rend() && last->flow == Flow::next) ++last;
+    if (last == instructions.rend() || function.has_jump_table) return;
+    const bool leaves = last->flow == Flow::jump || last->flow == Flow::indirect_jump || last->flow == Flow::ret ||
+                        last->flow == Flow::trap;
+    const auto is_target = function.is_target.begin() + last->end();
+    if (!leaves || std::find(is_target, function.is_target.end(), true) != function.is_target.end()) return;
+    instructions.erase(last.base(), instructions.end());
 }
 
 }  // namespace detail
@@ -313,13 +309,12 @@ inline Result<Function> decode(const Code& code, std::string_view what) {
         starts[offset] = true;
         function.instructions.push_back(instruction);
     }
-    if (!detail::ends_here(function.instructions)) detail::drop_dead_constants(function, literals.end());
+    site::detail::find_switches(function.instructions);
+    site::detail::mark_targets(function);
+    if (!detail::ends_here(function.instructions)) detail::drop_dead_constants(function);
     if (!detail::ends_here(function.instructions))
         return refuse(what, code, code.bytes.size() - 4,
                       "the last instruction continues behind the function; its bounds are wrong");
-
-    site::detail::find_switches(function.instructions);
-    site::detail::mark_targets(function);
     if (auto checked = site::detail::check_targets(function, starts, what); !checked)
         return tl::unexpected(checked.error());
     return function;
