@@ -193,7 +193,7 @@ OE_INLINE void __oe_flow_publish(const struct oe_hit *hit, const struct oe_trace
 		oe_eager_retract();
 }
 
-/* After a span of hit->goid began or ended: what the flow works for now is noted and published. */
+/* After a span of hit->goid began or ended: what the flow now works for is noted and published. */
 OE_NOINLINE int __oe_flow_update(const struct oe_hit *hit)
 {
 	struct oe_task_key key = {};

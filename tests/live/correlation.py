@@ -275,12 +275,12 @@ class Judgement:
 
 
 def keys_in_two_dumps(dumps, *pids):
-    """Keys of these processes that are in two dumps in a row, of those 10 ms apart: a late dump has the next one close
-    behind, and one interrupt may be in both."""
+    """Keys of these processes that are in a dump and in the next one that is not close behind it: after a late dump the
+    reader catches up, and one interrupt may be in both."""
     both = set()
-    for (at, keys), (next_at, next_keys) in zip(dumps, dumps[1:]):
-        if next_at - at > 5_000_000:
-            both |= keys & next_keys
+    for i, (at, keys) in enumerate(dumps):
+        if keys:
+            both |= keys & next((later for later_at, later in dumps[i + 1:] if later_at - at > 5_000_000), set())
     return {key for key in both if key >> 32 in pids}
 
 

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 
+import correlation
 from harness import Span, assert_matches, enum_values
 
 
@@ -73,3 +74,13 @@ def test_refuses(spans, rows, damage):
 def test_counters_come_from_the_header():
     names = enum_values("oe_stat")
     assert "ringbuf_full" in names and names[-1] == "max"
+
+
+def test_an_entry_that_stays_is_seen_in_two_dumps():
+    ms, key, other = 1_000_000, 7 << 32 | 1, 8 << 32 | 1
+    stays = lambda *dumps: correlation.keys_in_two_dumps([(at * ms, keys) for at, keys in dumps], 7)
+    assert stays((0, {key}), (10, {key})) == {key}
+    assert stays((0, {key, other}), (1, {key}), (11, {key, other})) == {key}
+    assert stays((0, {key}), (1, set()), (10, {key})) == {key}, "a dump close behind hides nothing"
+    assert stays((0, {key}), (1, {key}), (11, set())) == set(), "one interrupt in two dumps"
+    assert stays((0, {other}), (10, {other})) == set(), "of another process"
